@@ -1,0 +1,112 @@
+//! What can be set.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Settings of a [`Server`](crate::Server). Immutable once it is made.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The UDP sockets of the driver, by the addresses they are bound to: the index is the
+    /// [`TransportId`](crate::ids::TransportId). An unspecified address (`0.0.0.0`, `[::]`) stands
+    /// for the addresses that [`handle_interfaces`](crate::Server::handle_interfaces) tells.
+    pub transports: Vec<SocketAddr>,
+    /// Further addresses under which this machine can be reached: a public address in front of
+    /// NAT, say. Offered as candidates with the port of each transport.
+    pub additional_hosts: Vec<IpAddr>,
+    /// STUN and TURN servers that clients are told of by `Link` headers.
+    pub ice_servers: Vec<IceServer>,
+    /// Web origins that may use the HTTP interface, `https://example.com` say; `*` is any.
+    pub allow_origins: Vec<String>,
+    /// Whether a second publisher on a path takes the place of the first. If not, it is refused
+    /// with 409.
+    pub override_publisher: bool,
+    /// Sessions, publishers and viewers together. More are refused with 503.
+    pub sessions_max: usize,
+    /// How long ICE and DTLS may take.
+    pub handshake_timeout: Duration,
+    /// Period of RTCP reports (RFC 3550 §6.2). Shorter follows clock drift closer; longer saves
+    /// one small datagram per viewer and period.
+    pub report_interval: Duration,
+    /// How long a path keeps its viewers after its publisher left.
+    pub publisher_grace: Duration,
+    /// Bounds of each track's history.
+    pub history: HistoryLimits,
+}
+
+/// A STUN or TURN server for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// `stun:stun.example.com:3478`, `turn:turn.example.com:3478?transport=tcp` (RFC 7064, 7065).
+    pub url: String,
+    /// TURN user name.
+    pub username: Option<String>,
+    /// TURN password.
+    pub credential: Option<String>,
+}
+
+/// How much of a track is kept. Whichever bound is met first ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Packets. Rounded up to a power of two.
+    pub packets: usize,
+    /// Payload bytes.
+    pub bytes: usize,
+    /// Age.
+    pub age: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            transports: Vec::new(),
+            additional_hosts: Vec::new(),
+            ice_servers: Vec::new(),
+            allow_origins: vec!["*".to_owned()],
+            override_publisher: true,
+            sessions_max: 20_000,
+            handshake_timeout: Duration::from_secs(10),
+            report_interval: Duration::from_secs(1),
+            publisher_grace: Duration::from_secs(30),
+            history: HistoryLimits::default(),
+        }
+    }
+}
+
+impl Default for HistoryLimits {
+    /// A second of 20 Mbit/s.
+    fn default() -> Self {
+        Self {
+            packets: 4096,
+            bytes: 4 << 20,
+            age: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A setting that cannot work. The server was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No UDP socket.
+    #[error("no UDP address to listen on: set at least one transport")]
+    NoTransport,
+    /// More sockets than the core tells apart.
+    #[error("{0} UDP sockets, at most 8 are possible: listen on fewer addresses")]
+    TooManyTransports(usize),
+    /// A number that must not be zero.
+    #[error("{0} must not be zero")]
+    Zero(&'static str),
+    /// An upper bound was exceeded.
+    #[error("{what} is {value}, at most {max} is possible")]
+    TooLarge {
+        /// Which setting.
+        what: &'static str,
+        /// What it was set to.
+        value: usize,
+        /// What it can be.
+        max: usize,
+    },
+    /// The certificate could not be made.
+    #[error("the DTLS certificate could not be made: {0}")]
+    Certificate(String),
+}

@@ -1,0 +1,1 @@
+//! What both drivers need of an operating system, once.

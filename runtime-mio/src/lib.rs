@@ -1,0 +1,1 @@
+//! Kvill on mio.

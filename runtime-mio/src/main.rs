@@ -1,0 +1,3 @@
+//! The server `kvill`.
+
+fn main() {}
