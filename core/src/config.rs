@@ -33,6 +33,46 @@ pub struct Config {
     pub history: HistoryLimits,
 }
 
+impl Config {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if self.transports.is_empty() {
+            return Err(ConfigError::NoTransport);
+        }
+        if self.transports.len() > TRANSPORTS_MAX {
+            return Err(ConfigError::TooManyTransports(self.transports.len()));
+        }
+        let not_zero = [
+            ("sessions_max", self.sessions_max == 0),
+            ("handshake_timeout", self.handshake_timeout.is_zero()),
+            ("report_interval", self.report_interval.is_zero()),
+            ("history.packets", self.history.packets == 0),
+            ("history.bytes", self.history.bytes == 0),
+            ("history.age", self.history.age.is_zero()),
+        ];
+        if let Some((what, _)) = not_zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(ConfigError::Zero(what));
+        }
+        let bounded = [
+            ("sessions_max", self.sessions_max, SESSIONS_MAX),
+            ("history.packets", self.history.packets, HISTORY_PACKETS_MAX),
+        ];
+        match bounded.into_iter().find(|(_, value, max)| value > max) {
+            Some((what, value, max)) => Err(ConfigError::TooLarge { what, value, max }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// UDP sockets of one server.
+const TRANSPORTS_MAX: usize = 8;
+
+/// Sessions of one server.
+const SESSIONS_MAX: usize = 1 << 24;
+
+/// Packets of a history. A larger window could not tell a late packet from one of the next
+/// roll-over of the 16-bit sequence number.
+const HISTORY_PACKETS_MAX: usize = 1 << 15;
+
 /// A STUN or TURN server for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceServer {

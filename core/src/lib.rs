@@ -18,11 +18,20 @@
 //! [`poll_timeout`](Server::poll_timeout).
 
 pub mod config;
+mod control;
+mod egress;
+mod fingerprint;
 pub mod ids;
+mod ingest;
+mod media;
 pub mod net;
+mod rtcp;
+mod seeded;
 pub mod server;
 pub mod signal;
+mod srtp;
 pub mod stats;
+mod stream;
 pub mod time;
 
 pub use config::Config;

@@ -1,112 +1,290 @@
-//! The one who knows everyone.
+//! The one who knows everyone: sessions, paths, and who is to be told what.
+//!
+//! This file is the face: what a driver calls. How requests become sessions is in `admission`, how
+//! datagrams find theirs in `arrivals`, how packets go out in `fanout`, and what time brings in
+//! `upkeep`.
 
+mod admission;
+mod arrivals;
+mod candidates;
+mod fanout;
+mod outbox;
+mod paths;
+mod sessions;
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::config::{Config, ConfigError};
-use crate::ids::{RequestId, TransportId};
-use crate::net::{Datagram, Interface, Transmit};
-use crate::signal::{Request, Response};
-use crate::stats::Snapshot;
-use crate::time::Deadline;
+use dimpl::crypto::NamedGroup;
 
-/// A WHIP and WHEP server without its sockets.
+use crate::config::{Config, ConfigError};
+use crate::control::Shared;
+use crate::ids::{RequestId, SessionId, TransportId};
+use crate::net::{Datagram, Interface, Transmit};
+use crate::seeded::{Seeded, SeededMap};
+use crate::server::candidates::Candidates;
+use crate::server::outbox::Outbox;
+use crate::server::paths::Paths;
+use crate::server::sessions::Sessions;
+use crate::signal::{Request, Response, respond};
+use crate::stats::{Counters, EndReason, PathStats, Snapshot};
+use crate::time::{Deadline, Deadlines, WallClock};
+
+/// Events that are kept for a driver that does not ask. The oldest are lost first.
+const EVENTS_MAX: usize = 1024;
+
+/// Room for one datagram of DTLS. dimpl keeps below its own, smaller limit.
+const SCRATCH_LEN: usize = 2048;
+
+/// The largest DTLS datagram that is sent: fits any link, IPv6's minimum of 1,280 included.
+const DTLS_MTU: usize = 1200;
+
+/// A WHIP and WHEP server without its sockets. See the crate's first page for how it is driven.
 #[derive(Debug)]
-pub struct Server {}
+pub struct Server {
+    config: Config,
+    clock: WallClock,
+    rng: Seeded,
+    shared: Shared,
+    /// SHA-256 of our certificate.
+    fingerprint: Vec<u8>,
+    sessions: Sessions,
+    paths: Paths,
+    /// Which session a datagram belongs to that does not say it itself.
+    addresses: SeededMap<(TransportId, SocketAddr), SessionId>,
+    deadlines: Deadlines,
+    /// What is to be sent, by transport.
+    outboxes: Vec<Outbox>,
+    responses: VecDeque<(RequestId, Response)>,
+    /// The session that an undelivered response tells of.
+    undelivered: VecDeque<(RequestId, SessionId)>,
+    events: VecDeque<Event>,
+    candidates: Candidates,
+    counters: Counters,
+    shutting_down: bool,
+    scratch: Vec<u8>,
+}
 
 /// A coming or going that the driver may want to tell others of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A publisher finished its handshake.
+    /// A publisher finished its handshake and took over its path.
     PublisherJoined {
         /// The path's name.
         path: String,
+        /// The session's public id, a UUID.
+        session: String,
     },
-    /// A publisher left, or was replaced.
+    /// A publisher's session ended.
     PublisherLeft {
         /// The path's name.
         path: String,
+        /// The session's public id.
+        session: String,
+        /// Why.
+        reason: EndReason,
     },
     /// A viewer finished its handshake.
     ViewerJoined {
         /// The path's name.
         path: String,
+        /// The session's public id.
+        session: String,
     },
-    /// A viewer left.
+    /// A viewer's session ended.
     ViewerLeft {
         /// The path's name.
         path: String,
+        /// The session's public id.
+        session: String,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A session ended before its handshake was done.
+    HandshakeFailed {
+        /// The path's name.
+        path: String,
+        /// The session's public id.
+        session: String,
+        /// Why.
+        reason: EndReason,
     },
 }
 
 impl Server {
-    /// A server with everything still to come. `seed` is where all its randomness comes from:
-    /// the operating system's in production, a number in tests. `unix_time` is the wall clock at
-    /// `now`; it is not asked for again.
-    pub fn new(config: Config, seed: [u8; 32], now: Instant, unix_time: SystemTime) -> Result<Self, ConfigError> {
-        let _ = (config, seed, now, unix_time);
-        Ok(Self {})
+    /// A server with everything still to come. `seed` is where its randomness comes from: the
+    /// operating system's in production, a number in tests. `unix_time` is the wall clock at
+    /// `now`; it is not asked for again. The one thing that does not follow from the seed is the
+    /// DTLS certificate, made anew by the crypto library each time, and what DTLS draws.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] names the setting that cannot work.
+    pub fn new(
+        mut config: Config,
+        seed: [u8; 32],
+        now: Instant,
+        unix_time: SystemTime,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        for transport in &mut config.transports {
+            *transport = crate::net::canonical(*transport);
+        }
+        let certificate = dimpl::certificate::generate_self_signed_certificate()
+            .map_err(|e| ConfigError::Certificate(e.to_string()))?;
+        // Binding requests prove an address before DTLS begins, so cookies are not needed.
+        let dtls = dimpl::Config::builder()
+            .mtu(DTLS_MTU)
+            .use_server_cookie(false)
+            .handshake_timeout(config.handshake_timeout)
+            .kx_groups(&[NamedGroup::X25519, NamedGroup::Secp256r1])
+            .build()
+            .map_err(|e| ConfigError::Certificate(e.to_string()))?;
+        let mut rng = Seeded::new(seed);
+        let mut outboxes = Vec::new();
+        outboxes.resize_with(config.transports.len(), Outbox::default);
+        Ok(Self {
+            clock: WallClock::new(now, unix_time),
+            fingerprint: certificate.fingerprint(),
+            shared: Shared {
+                dtls: Arc::new(dtls),
+                certificate,
+                crypto: Arc::new(str0m::crypto::from_feature_flags()),
+            },
+            sessions: Sessions::default(),
+            paths: Paths::default(),
+            addresses: rng.map(),
+            deadlines: Deadlines::default(),
+            outboxes,
+            responses: VecDeque::new(),
+            undelivered: VecDeque::new(),
+            events: VecDeque::new(),
+            candidates: Candidates::new(&config, &[]),
+            counters: Counters::default(),
+            shutting_down: false,
+            scratch: vec![0; SCRATCH_LEN],
+            config,
+            rng,
+        })
     }
 
     /// Takes in one datagram. Never fails: what cannot be used is counted.
+    ///
+    /// Bounded work: one session is looked up and given the datagram; a publisher's packet alerts
+    /// the audiences of its path, which does not depend on how many viewers they have.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
-        let _ = (now, datagram);
+        self.counters.datagrams += 1;
+        self.arrive(now, &datagram);
     }
 
     /// Takes in one HTTP request. The answer comes by [`poll_response`](Self::poll_response), at
     /// once or later.
+    ///
+    /// Bounded work: bodies above [`MAX_BODY_LEN`](crate::signal::MAX_BODY_LEN) are not read, and
+    /// at most one session is made or ended.
     pub fn handle_request(&mut self, now: Instant, id: RequestId, request: Request) {
-        let _ = (now, id, request);
+        let response = self.admit(now, id, &request);
+        if response.status().as_u16() >= 400 {
+            self.counters.refused += 1;
+        }
+        self.responses.push_back((id, response));
     }
 
-    /// The client of a request went away before its response was delivered.
+    /// The client of a request went away before its response was delivered. A session that the
+    /// response would have told it of is ended.
     pub fn handle_cancelled(&mut self, now: Instant, id: RequestId) {
-        let _ = (now, id);
+        self.responses.retain(|(waiting, _)| *waiting != id);
+        if let Some(at) = self.undelivered.iter().position(|(waiting, _)| *waiting == id)
+            && let Some((_, session)) = self.undelivered.remove(at)
+        {
+            self.retire(now, session, &EndReason::Cancelled);
+        }
     }
 
     /// The next response to give.
     pub fn poll_response(&mut self) -> Option<(RequestId, Response)> {
-        None
+        self.responses.pop_front()
     }
 
     /// Replaces the list of this machine's addresses. To be called before the first request, and
-    /// whenever the list changes.
-    pub fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
-        let _ = (now, interfaces);
+    /// whenever the list changes. Sessions that exist go on.
+    pub fn handle_interfaces(&mut self, _now: Instant, interfaces: &[Interface]) {
+        self.candidates = Candidates::new(&self.config, interfaces);
     }
 
     /// Does what has fallen due.
+    ///
+    /// Bounded work: so many owners of deadlines have their turn, and what is left is still due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.keep_up(now);
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next. `None`: nothing will
+    /// ever fall due by itself.
     pub fn poll_timeout(&mut self) -> Option<Deadline> {
-        None
+        self.deadlines.next()
     }
 
-    /// Writes the next datagram or train for one of the driver's sockets into `buffer`. Is to be
-    /// called until it returns `None`, or the socket refuses: then the driver keeps that transmit
-    /// and sends it first, later.
+    /// Writes the next datagram or train for one of the driver's sockets into `buffer`, which
+    /// holds [`TRANSMIT_BUFFER_LEN`](crate::net::TRANSMIT_BUFFER_LEN) bytes or trains are shorter.
+    /// Is to be called until it returns `None`, or the socket refuses: then the driver keeps that
+    /// transmit and sends it first, later.
+    ///
+    /// Bounded work: one train is sealed, and no viewer is looked at twice.
     pub fn poll_transmit(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
-        let _ = (now, transport, buffer);
-        None
+        let transmit = self.next_transmit(now, transport, buffer);
+        self.counters.transmits += u64::from(transmit.is_some());
+        transmit
     }
 
     /// The next coming or going. At most 1,024 are kept; the oldest are lost first.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// Ends every session (RTCP BYE, DTLS close) and refuses new ones with 503. What is to be sent
     /// still comes by [`poll_transmit`](Self::poll_transmit).
     pub fn shut_down(&mut self, now: Instant) {
-        let _ = now;
+        self.shutting_down = true;
+        for id in self.sessions.ids() {
+            self.retire(now, id, &EndReason::ShutDown);
+        }
     }
 
     /// What is going on. Walks all paths: for an occasional look, not for every packet.
     #[must_use]
     pub fn stats(&self) -> Snapshot {
-        Snapshot::default()
+        Snapshot {
+            paths: self.path_stats(),
+            sessions: self.sessions.len(),
+            counters: self.counters,
+        }
+    }
+
+    fn path_stats(&self) -> Vec<PathStats> {
+        self.paths
+            .iter()
+            .map(|path| PathStats {
+                name: path.name.clone(),
+                live: path.publisher.is_some(),
+                codecs: path.codec_names(),
+                viewers: path.viewer_count(),
+            })
+            .collect()
+    }
+
+    fn list_paths(&self) -> Response {
+        let live: Vec<_> = self.path_stats().into_iter().filter(|p| p.live).collect();
+        respond::list(&live)
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
     }
 }

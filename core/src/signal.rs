@@ -1,5 +1,18 @@
 //! HTTP requests in, responses out: WHIP, WHEP and the pages.
+//!
+//! What can be decided without knowing who is connected is decided here, by pure functions:
+//! [`route`] tells what a request wants or refuses it, [`offer`] reads SDP, [`policy`] makes a plan
+//! of it, [`answer`] writes the answer, [`respond`] the responses. The server does the rest.
 
+pub(crate) mod answer;
+pub(crate) mod offer;
+mod pages;
+pub(crate) mod policy;
+pub(crate) mod refusal;
+pub(crate) mod respond;
+pub(crate) mod route;
+
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -23,3 +36,31 @@ pub struct Request {
 
 /// A complete HTTP response.
 pub type Response = http::Response<Bytes>;
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    /// Media comes in (WHIP).
+    Publish,
+    /// Media goes out (WHEP).
+    View,
+}
+
+impl Role {
+    /// The last word of its endpoint's URL.
+    pub(crate) fn endpoint(self) -> &'static str {
+        match self {
+            Self::Publish => "whip",
+            Self::View => "whep",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publisher",
+            Self::View => "viewer",
+        })
+    }
+}

@@ -44,10 +44,70 @@ pub struct Counters {
     pub dropped_no_session: u64,
     /// Dropped: RTP or RTCP that does not parse, decrypt or belong.
     pub dropped_media: u64,
+    /// Dropped: RTP of a publisher that came twice, too late, or too long to be forwarded.
+    pub dropped_unrecorded: u64,
+    /// Dropped: a publisher's video before its first keyframe.
+    pub awaited_keyframe: u64,
+    /// Dropped: answers of ICE and DTLS that found the queue to the socket full.
+    pub dropped_answers: u64,
+    /// Packets above the segment size, sent alone.
+    pub oversized: u64,
+    /// Times a viewer fell behind the history and went on at a keyframe.
+    pub fell_off: u64,
+    /// Keyframe requests sent to publishers.
+    pub keyframe_requests: u64,
     /// Sessions retired because they did not finish ICE and DTLS in time.
     pub handshake_timeouts: u64,
     /// Sessions retired because their binding requests ceased.
     pub gone: u64,
     /// HTTP requests refused with a status of 400 or above.
     pub refused: u64,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// ICE and DTLS were not done in time.
+    #[error(
+        "ICE and DTLS did not finish in time: the peer could not reach this server by UDP, or \
+         stopped in the middle; check the UDP port, the firewall and --additional-hosts"
+    )]
+    Handshake,
+    /// No valid binding request came for 15 s.
+    #[error("the peer fell silent: no ICE binding request for 15 s")]
+    Gone,
+    /// The peer said goodbye, by DTLS or RTCP.
+    #[error("closed by the peer")]
+    PeerClosed,
+    /// The peer deleted its resource.
+    #[error("ended by DELETE")]
+    Deleted,
+    /// The client went away before it had the response to its request.
+    #[error("the client went away before it had its answer")]
+    Cancelled,
+    /// Another publisher took over.
+    #[error("another publisher took over the path")]
+    Replaced,
+    /// Somebody else publishes on the path, and may not be replaced.
+    #[error("somebody else publishes on the path, and replacing is not allowed")]
+    Conflict,
+    /// Nobody publishes any more.
+    #[error("the path ended: its publisher left and did not come back")]
+    PathEnded,
+    /// What is published can no longer be played in this session.
+    #[error("the path's codecs changed: a new session can play them")]
+    CodecChanged,
+    /// The server stops.
+    #[error("the server is shutting down")]
+    ShutDown,
+    /// The peer's certificate is not the one its offer announced.
+    #[error("the peer's certificate does not match the fingerprint in its offer")]
+    Fingerprint,
+    /// The peer has no SRTP cipher that can be served.
+    #[error("the peer has no AEAD cipher for SRTP (it chose {0}): it needs AES-GCM")]
+    NoAead(String),
+    /// DTLS failed.
+    #[error("DTLS failed: {0}")]
+    Dtls(String),
 }

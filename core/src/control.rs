@@ -1,0 +1,238 @@
+//! A viewer's ICE and DTLS: who it is and where it can be reached. Ends in SRTP keys.
+//!
+//! ICE is lite (RFC 8445 §2.5): we answer binding requests and follow what the peer nominates. We
+//! are the DTLS server, or the client where the peer insists. Nothing but answers to valid binding
+//! requests is sent before ICE has a nominated route.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dimpl::{Dtls, DtlsCertificate, KeyingMaterial, Output, SrtpProfile};
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
+use str0m::crypto::CryptoProvider;
+
+use crate::fingerprint::Fingerprint;
+use crate::net::{Route, Routes, synthetic_local};
+use crate::srtp::{self, Opener, Sealer};
+use crate::stats::EndReason;
+
+/// What all sessions share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) dtls: Arc<dimpl::Config>,
+    pub(crate) certificate: DtlsCertificate,
+    pub(crate) crypto: Arc<CryptoProvider>,
+}
+
+/// What the offer said of the peer, and what the answer says of us.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    pub(crate) local_ufrag: String,
+    pub(crate) local_password: String,
+    pub(crate) remote_ufrag: String,
+    pub(crate) remote_password: String,
+    pub(crate) fingerprint: Fingerprint,
+    /// We are the DTLS client.
+    pub(crate) active: bool,
+}
+
+impl Credentials {
+    pub(crate) fn local(&self) -> IceCreds {
+        IceCreds {
+            ufrag: self.local_ufrag.clone(),
+            pass: self.local_password.clone(),
+        }
+    }
+
+    pub(crate) fn remote(&self) -> IceCreds {
+        IceCreds {
+            ufrag: self.remote_ufrag.clone(),
+            pass: self.remote_password.clone(),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Control {
+    agent: IceAgent,
+    dtls: Dtls,
+    fingerprint: Fingerprint,
+    crypto: Arc<CryptoProvider>,
+    selected: Option<Route>,
+    dtls_timeout: Option<Instant>,
+    verified: bool,
+    keys: Option<(KeyingMaterial, SrtpProfile)>,
+    /// The synthetic candidates that ICE has been told of, by family.
+    has_v4: bool,
+    has_v6: bool,
+}
+
+/// What came of an input.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// A datagram is to be sent.
+    Send(Route, Vec<u8>),
+    /// The peer nominated another route.
+    Selected(Route),
+    /// The handshake is finished: the keys, once.
+    Connected(Box<(Sealer, Opener)>),
+    /// The session is over.
+    Ended(EndReason),
+}
+
+impl Control {
+    pub(crate) fn new(now: Instant, shared: &Shared, credentials: Credentials) -> Self {
+        let mut agent = IceAgent::with_hmac(credentials.local(), shared.crypto.sha1_hmac_provider);
+        agent.set_ice_lite(true);
+        // A lite agent is never controlling (RFC 8445 §6.1.1): it wins every role conflict.
+        agent.set_control_tie_breaker(u64::MAX);
+        agent.set_remote_credentials(credentials.remote());
+        agent.handle_timeout(now);
+        let mut dtls = Dtls::new_12(shared.dtls.clone(), shared.certificate.clone(), now);
+        dtls.set_active(credentials.active);
+        Self {
+            agent,
+            dtls,
+            fingerprint: credentials.fingerprint,
+            crypto: shared.crypto.clone(),
+            selected: None,
+            dtls_timeout: None,
+            verified: false,
+            keys: None,
+            has_v4: false,
+            has_v6: false,
+        }
+    }
+
+    /// The route that the peer nominated.
+    pub(crate) fn selected(&self) -> Option<Route> {
+        self.selected
+    }
+
+    /// Takes in a STUN message. Returns whether it was a valid binding request of this peer: then
+    /// the route leads to it.
+    pub(crate) fn handle_stun(&mut self, now: Instant, route: Route, message: StunMessage<'_>) -> bool {
+        if !message.is_binding_request() {
+            return false;
+        }
+        let local = synthetic_local(route.remote);
+        self.introduce(local);
+        let packet = StunPacket {
+            proto: Protocol::Udp,
+            source: route.remote,
+            destination: local,
+            message,
+        };
+        if !self.agent.handle_packet(now, packet) {
+            return false;
+        }
+        if self.selected.is_some_and(|s| s.remote == route.remote) {
+            self.selected = Some(route);
+        }
+        self.agent.handle_timeout(now);
+        true
+    }
+
+    /// Tells ICE of the synthetic candidate of a family, when the first of that family asks.
+    fn introduce(&mut self, local: std::net::SocketAddr) {
+        let known = if local.is_ipv4() { &mut self.has_v4 } else { &mut self.has_v6 };
+        if std::mem::replace(known, true) {
+            return;
+        }
+        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
+            self.agent.add_local_candidate(candidate);
+        }
+    }
+
+    /// Takes in a DTLS datagram.
+    pub(crate) fn handle_dtls(&mut self, now: Instant, contents: &[u8]) -> Result<(), EndReason> {
+        self.dtls
+            .handle_timeout(now)
+            .and_then(|()| self.dtls.handle_packet(contents))
+            .map_err(|e| EndReason::Dtls(e.to_string()))
+    }
+
+    /// Does what has fallen due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), EndReason> {
+        if self.dtls_timeout.is_some_and(|at| now >= at) {
+            self.dtls_timeout = None;
+            self.dtls.handle_timeout(now).map_err(|e| EndReason::Dtls(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.dtls_timeout
+    }
+
+    /// What is to be done, until `None`. `routes` are the ways to this peer; `scratch` holds one
+    /// datagram.
+    pub(crate) fn poll(&mut self, routes: &Routes, scratch: &mut [u8]) -> Option<Progress> {
+        while let Some(event) = self.agent.poll_event() {
+            if let IceAgentEvent::NominatedSend { destination, .. } = event
+                && let Some(route) = routes.to(destination)
+            {
+                self.selected = Some(route);
+                return Some(Progress::Selected(route));
+            }
+        }
+        while let Some(transmit) = self.agent.poll_transmit() {
+            if let Some(route) = routes.to(transmit.destination) {
+                return Some(Progress::Send(route, transmit.contents.into()));
+            }
+        }
+        self.poll_dtls(scratch)
+    }
+
+    fn poll_dtls(&mut self, scratch: &mut [u8]) -> Option<Progress> {
+        // Nothing is sent before there is a way, so nothing is taken out either.
+        let route = self.selected?;
+        loop {
+            match self.dtls.poll_output(scratch) {
+                Output::Packet(packet) => return Some(Progress::Send(route, packet.to_vec())),
+                Output::Timeout(at) => {
+                    self.dtls_timeout = Some(at);
+                    return None;
+                }
+                Output::PeerCert(certificate) => {
+                    if !self.fingerprint.matches(certificate) {
+                        return Some(Progress::Ended(EndReason::Fingerprint));
+                    }
+                    self.verified = true;
+                }
+                Output::KeyingMaterial(material, profile) => self.keys = Some((material, profile)),
+                Output::Connected => return Some(self.on_connected()),
+                Output::CloseNotify => return Some(Progress::Ended(EndReason::PeerClosed)),
+                // Data channels are not offered; a datagram fits the scratch buffer.
+                _ => return None,
+            }
+        }
+    }
+
+    fn on_connected(&mut self) -> Progress {
+        let Some((material, profile)) = self.keys.take().filter(|_| self.verified) else {
+            return Progress::Ended(EndReason::Fingerprint);
+        };
+        let provider = self.crypto.srtp_provider;
+        match srtp::derive(profile, &material, self.dtls.is_active(), provider) {
+            Some(keys) => Progress::Connected(Box::new(keys)),
+            None => Progress::Ended(EndReason::NoAead(profile.to_string())),
+        }
+    }
+
+    /// Says goodbye by DTLS (close_notify). What is to be sent comes by [`poll`](Self::poll).
+    pub(crate) fn close(&mut self) {
+        // An error means that there is nobody to say goodbye to.
+        let _ = self.dtls.close();
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("selected", &self.selected)
+            .field("dtls", &self.dtls)
+            .finish_non_exhaustive()
+    }
+}

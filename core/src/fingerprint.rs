@@ -1,0 +1,2 @@
+//! Fingerprints of certificates.
+pub(crate) use crate::signal::offer::Fingerprint;

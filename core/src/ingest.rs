@@ -1,0 +1,374 @@
+//! A publisher: str0m whole, in RTP mode. What it decrypts goes into the tracks' histories.
+//!
+//! The session description is ours ([`signal`](crate::signal)); str0m is told of its outcome by
+//! its direct interface. As with viewers, ICE is lite and knows one synthetic local address.
+
+use std::time::{Duration, Instant};
+
+use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
+use str0m::media::{Frequency, KeyframeRequestKind, MediaKind as Str0mMediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, RtpPacket};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
+
+use crate::control::{Credentials, Shared};
+use crate::media::{Codec, CodecName, MediaKind};
+use crate::net::{Route, Routes, synthetic_local};
+use crate::stats::EndReason;
+use crate::stream::track::Packet;
+use crate::time::ntp;
+
+/// Sources that are taken up by their payload type alone, where the offer named none and packets
+/// carry no MID. str0m remembers each.
+const UNANNOUNCED_MAX: u8 = 4;
+
+/// One track as negotiated.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    pub(crate) codec: Codec,
+    pub(crate) mid: String,
+    pub(crate) payload_type: u8,
+    pub(crate) rtx_payload_type: Option<u8>,
+    /// As announced in the offer, if it was.
+    pub(crate) ssrc: Option<u32>,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) nack: bool,
+    pub(crate) pli: bool,
+    pub(crate) fir: bool,
+    pub(crate) transport_cc: bool,
+}
+
+/// The header extensions as negotiated, by their ids.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extensions {
+    pub(crate) mid: Option<u8>,
+    pub(crate) transport_cc: Option<u8>,
+}
+
+/// See the module.
+pub(crate) struct Ingest {
+    rtc: Rtc,
+    tracks: heapless::Vec<Lane, 2>,
+    /// Nothing but the payload type may tell which track a source belongs to.
+    takes_unannounced: bool,
+    unannounced: u8,
+    timeout: Instant,
+    has_v4: bool,
+    has_v6: bool,
+}
+
+#[derive(Debug)]
+struct Lane {
+    published: Published,
+    mid: Mid,
+    /// The source its packets come from, once known.
+    ssrc: Option<u32>,
+}
+
+/// What came of an input.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// A datagram is to be sent.
+    Send(Route, Vec<u8>),
+    /// ICE and DTLS are done.
+    Connected,
+    /// A packet of one of the tracks.
+    Packet(MediaKind, Packet),
+    /// Which moment a track's timestamps mean, in the publisher's clock.
+    SenderReport {
+        kind: MediaKind,
+        received: Instant,
+        ntp: u64,
+        timestamp: u32,
+    },
+    /// The session is over.
+    Ended(EndReason),
+}
+
+impl Ingest {
+    pub(crate) fn new(
+        now: Instant,
+        shared: &Shared,
+        credentials: &Credentials,
+        tracks: Vec<Published>,
+        extensions: Extensions,
+        report_interval: Duration,
+    ) -> Result<Self, EndReason> {
+        let mut config = Rtc::builder()
+            .set_crypto_provider(shared.crypto.clone())
+            .set_dtls_cert(shared.certificate.clone())
+            .set_local_ice_credentials(credentials.local())
+            .set_ice_lite(true)
+            .set_rtp_mode(true)
+            .set_rtcp_report_interval_audio(report_interval)
+            .set_rtcp_report_interval_video(report_interval)
+            .clear_extension_map();
+        if let Some(id) = extensions.mid {
+            config = config.set_extension(id, Extension::RtpMid);
+        }
+        if let Some(id) = extensions.transport_cc {
+            config = config.set_extension(id, Extension::TransportSequenceNumber);
+        }
+        *config.codec_config() = CodecConfig::new_from_payload_params(tracks.iter().map(payload_params).collect());
+        let mut rtc = config.build(now);
+        let lanes = declare(&mut rtc, tracks, credentials, extensions).map_err(failed)?;
+        Ok(Self {
+            rtc,
+            tracks: lanes,
+            takes_unannounced: extensions.mid.is_none(),
+            unannounced: 0,
+            timeout: now,
+            has_v4: false,
+            has_v6: false,
+        })
+    }
+
+    pub(crate) fn codecs(&self) -> impl Iterator<Item = &Codec> {
+        self.tracks.iter().map(|t| &t.published.codec)
+    }
+
+    /// Takes in a STUN message. Returns whether it was of this peer: then the route leads to it.
+    pub(crate) fn handle_stun(&mut self, now: Instant, route: Route, contents: &[u8]) -> Result<bool, EndReason> {
+        self.introduce(synthetic_local(route.remote));
+        let Some(receive) = receive(route, contents) else {
+            return Ok(false);
+        };
+        let input = Input::Receive(now, receive);
+        if !self.rtc.accepts(&input) {
+            return Ok(false);
+        }
+        self.rtc.handle_input(input).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// Takes in DTLS, RTP or RTCP. Returns whether it is any of these.
+    pub(crate) fn handle_datagram(&mut self, now: Instant, route: Route, contents: &[u8]) -> Result<bool, EndReason> {
+        let Some(receive) = receive(route, contents) else {
+            return Ok(false);
+        };
+        if self.takes_unannounced {
+            self.note_source(contents);
+        }
+        self.rtc.handle_input(Input::Receive(now, receive)).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// Takes up the source of an RTP packet that belongs to a track by its payload type.
+    fn note_source(&mut self, contents: &[u8]) {
+        let [_, second, _, _, _, _, _, _, s0, s1, s2, s3, ..] = *contents else {
+            return;
+        };
+        let (payload_type, ssrc) = (second & 0x7f, u32::from_be_bytes([s0, s1, s2, s3]));
+        let lane = self.tracks.iter_mut().find(|t| {
+            t.ssrc.is_none() && t.published.ssrc.is_none() && t.published.payload_type == payload_type
+        });
+        let Some(lane) = lane.filter(|_| self.unannounced < UNANNOUNCED_MAX) else {
+            return;
+        };
+        self.unannounced += 1;
+        let mut api = self.rtc.direct_api();
+        if api.stream_rx(&ssrc.into()).is_none() {
+            api.expect_stream_rx(ssrc.into(), None, lane.mid, None);
+        }
+    }
+
+    fn introduce(&mut self, local: std::net::SocketAddr) {
+        let known = if local.is_ipv4() { &mut self.has_v4 } else { &mut self.has_v6 };
+        if std::mem::replace(known, true) {
+            return;
+        }
+        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
+            self.rtc.add_local_candidate(candidate);
+        }
+    }
+
+    /// Does what has fallen due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), EndReason> {
+        self.rtc.handle_input(Input::Timeout(now)).map_err(failed)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        self.timeout
+    }
+
+    /// What is to be done, until `None`. `routes` are the ways to this peer. str0m wants this after every single input.
+    pub(crate) fn poll(&mut self, routes: &Routes) -> Option<Progress> {
+        loop {
+            let event = match self.rtc.poll_output() {
+                Err(e) => return Some(Progress::Ended(failed(e))),
+                Ok(Output::Timeout(at)) => {
+                    self.timeout = at;
+                    return None;
+                }
+                Ok(Output::Transmit(transmit)) => match routes.to(transmit.destination) {
+                    Some(route) => return Some(Progress::Send(route, transmit.contents.into())),
+                    None => continue,
+                },
+                Ok(Output::Event(event)) => event,
+            };
+            match event {
+                Event::Connected => return Some(Progress::Connected),
+                Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                    return Some(Progress::Ended(EndReason::Gone));
+                }
+                Event::Closed => return Some(Progress::Ended(EndReason::PeerClosed)),
+                Event::RtpPacket(packet) => {
+                    if let Some(progress) = self.on_packet(packet) {
+                        return Some(progress);
+                    }
+                }
+                Event::SenderFeedback(feedback) => {
+                    let Some(lane) = self.tracks.iter().find(|t| t.mid == feedback.mid) else {
+                        continue;
+                    };
+                    return Some(Progress::SenderReport {
+                        kind: lane.published.codec.kind(),
+                        received: feedback.received_at,
+                        ntp: ntp(feedback.sender_info.ntp_time),
+                        timestamp: wrap(feedback.sender_info.rtp_time.numer()),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn on_packet(&mut self, packet: RtpPacket) -> Option<Progress> {
+        let payload_type = *packet.header.payload_type;
+        let lane = self.tracks.iter_mut().find(|t| t.published.payload_type == payload_type)?;
+        // One source a track: a second one, of a simulcast say, would mix two numberings.
+        let ssrc = *packet.header.ssrc;
+        if *lane.ssrc.get_or_insert(ssrc) != ssrc {
+            return None;
+        }
+        Some(Progress::Packet(
+            lane.published.codec.kind(),
+            Packet {
+                sequence: *packet.seq_no,
+                timestamp: packet.header.timestamp,
+                marker: packet.header.marker,
+                payload: packet.payload,
+            },
+        ))
+    }
+
+    /// Asks for a keyframe, by PLI or FIR as negotiated.
+    pub(crate) fn request_keyframe(&mut self) {
+        let Some(lane) = self.tracks.iter().find(|t| t.published.codec.kind() == MediaKind::Video) else {
+            return;
+        };
+        let kind = match (lane.published.pli, lane.published.fir) {
+            (false, true) => KeyframeRequestKind::Fir,
+            _ => KeyframeRequestKind::Pli,
+        };
+        let ssrc = lane.ssrc;
+        let mid = lane.mid;
+        let mut api = self.rtc.direct_api();
+        let stream = match ssrc {
+            Some(ssrc) => api.stream_rx(&ssrc.into()),
+            None => api.stream_rx_by_mid(mid, None),
+        };
+        if let Some(stream) = stream {
+            stream.request_keyframe(kind);
+        }
+    }
+
+    /// Says goodbye. What is to be sent comes by [`poll`](Self::poll).
+    pub(crate) fn close(&mut self) {
+        // An error means that there is nobody to say goodbye to.
+        let _ = self.rtc.close();
+    }
+}
+
+fn receive(route: Route, contents: &[u8]) -> Option<Receive<'_>> {
+    Receive::new(Protocol::Udp, route.remote, synthetic_local(route.remote), contents).ok()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn failed(error: str0m::RtcError) -> EndReason {
+    EndReason::Dtls(error.to_string())
+}
+
+/// Tells str0m what was negotiated.
+fn declare(
+    rtc: &mut Rtc,
+    tracks: Vec<Published>,
+    credentials: &Credentials,
+    extensions: Extensions,
+) -> Result<heapless::Vec<Lane, 2>, str0m::RtcError> {
+    let mut lanes = heapless::Vec::new();
+    let mut api = rtc.direct_api();
+    api.set_ice_controlling(false);
+    api.set_remote_ice_credentials(credentials.remote());
+    api.set_remote_fingerprint(str0m::crypto::Fingerprint {
+        hash_func: credentials.fingerprint.hash.as_str().to_owned(),
+        bytes: credentials.fingerprint.bytes.clone(),
+    });
+    if extensions.transport_cc.is_some() {
+        api.enable_twcc_feedback();
+    }
+    for published in tracks {
+        let mid = Mid::from(published.mid.as_str());
+        let kind = match published.codec.kind() {
+            MediaKind::Video => Str0mMediaKind::Video,
+            MediaKind::Audio => Str0mMediaKind::Audio,
+        };
+        api.declare_media(mid, kind);
+        if let Some(ssrc) = published.ssrc {
+            api.expect_stream_rx(ssrc.into(), published.rtx_ssrc.map(Into::into), mid, None);
+        }
+        let pushed = lanes.push(Lane {
+            published,
+            mid,
+            ssrc: None,
+        });
+        debug_assert!(pushed.is_ok(), "a publisher has one video and one audio track at most");
+    }
+    api.start_dtls(credentials.active)?;
+    Ok(lanes)
+}
+
+fn payload_params(published: &Published) -> PayloadParams {
+    let codec = &published.codec;
+    let spec = CodecSpec {
+        codec: match codec.name {
+            CodecName::H264 => Str0mCodec::H264,
+            CodecName::H265 => Str0mCodec::H265,
+            CodecName::Vp8 => Str0mCodec::Vp8,
+            CodecName::Vp9 => Str0mCodec::Vp9,
+            CodecName::Av1 => Str0mCodec::Av1,
+            CodecName::Opus => Str0mCodec::Opus,
+            CodecName::G722 => Str0mCodec::G722,
+            CodecName::Pcmu => Str0mCodec::PCMU,
+            CodecName::Pcma => Str0mCodec::PCMA,
+        },
+        // str0m knows of G722 that its RTP clock is not its sampling rate.
+        clock_rate: match codec.name {
+            CodecName::G722 => Frequency::SIXTEEN_KHZ,
+            CodecName::Pcmu | CodecName::Pcma => Frequency::EIGHT_KHZ,
+            CodecName::Opus => Frequency::FORTY_EIGHT_KHZ,
+            _ => Frequency::NINETY_KHZ,
+        },
+        channels: (codec.kind() == MediaKind::Audio).then_some(codec.channels),
+        format: FormatParams::default(),
+    };
+    let rtx = published.rtx_payload_type.map(Pt::new_with_value);
+    let mut params = PayloadParams::new(Pt::new_with_value(published.payload_type), rtx, spec);
+    params.set_fb_nack(published.nack);
+    params.set_fb_pli(published.pli);
+    params.set_fb_fir(published.fir);
+    params.set_fb_transport_cc(published.transport_cc);
+    params.set_fb_remb(false);
+    params
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
+fn wrap(extended: u64) -> u32 {
+    extended as u32
+}
+
+impl std::fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingest").field("tracks", &self.tracks).finish_non_exhaustive()
+    }
+}

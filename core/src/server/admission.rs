@@ -1,0 +1,262 @@
+//! Requests become sessions, or refusals.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::control::{Control, Credentials};
+use crate::egress::LaneConfig;
+use crate::ids::{self, RequestId, SessionId};
+use crate::ingest::{Extensions, Ingest, Published};
+use crate::media::MediaKind;
+use crate::net::Routes;
+use crate::rtcp::CNAME_LEN;
+use crate::server::Server;
+use crate::server::sessions::{Peer, Publisher, Session, Viewer};
+use crate::signal::answer::{self, Local, Sources};
+use crate::signal::offer::{Hash, Offer};
+use crate::signal::policy::{self, DtlsRole, Plan};
+use crate::signal::refusal::Refusal;
+use crate::signal::respond::{self, Created};
+use crate::signal::route::{Action, Routed, route};
+use crate::signal::{Request, Response, Role};
+use crate::stats::EndReason;
+
+/// How many undelivered responses are remembered with their sessions. A driver has fewer requests
+/// under way.
+const UNDELIVERED_MAX: usize = 1024;
+
+/// What a session is asked for with.
+struct Wish<'a> {
+    path: &'a str,
+    query: Option<&'a str>,
+    peer: IpAddr,
+    offer: &'a Offer,
+    plan: &'a Plan,
+}
+
+impl Server {
+    pub(super) fn admit(&mut self, now: Instant, id: RequestId, request: &Request) -> Response {
+        let Routed { action, envelope } = route(&self.config, request);
+        let peer = request.peer.ip();
+        let response = match action {
+            Action::Respond(response) => Ok(response),
+            Action::Refuse(refusal) => Err(refusal),
+            Action::List => Ok(self.list_paths()),
+            Action::Publish {
+                path,
+                query,
+                offer,
+                plan,
+            } => self.publish(
+                now,
+                id,
+                &Wish {
+                    path: &path,
+                    query: query.as_deref(),
+                    peer,
+                    offer: &offer,
+                    plan: &plan,
+                },
+            ),
+            Action::View { path, query, offer } => self.view(now, id, &path, query.as_deref(), peer, &offer),
+            Action::Delete { role, path, secret } => self.delete(now, role, &path, &secret),
+        };
+        envelope.finish(response.unwrap_or_else(|refusal| {
+            tracing::info!("{} {} refused: {refusal}", request.head.method, request.head.uri.path());
+            respond::refused(&refusal)
+        }))
+    }
+
+    fn publish(&mut self, now: Instant, request: RequestId, wish: &Wish<'_>) -> Result<Response, Refusal> {
+        let taken = self.paths.by_name(wish.path).is_some_and(|p| p.publisher.is_some());
+        if taken && !self.config.override_publisher {
+            return Err(Refusal::PublisherExists(wish.path.to_owned()));
+        }
+        let (id, credentials) = self.prepare(wish)?;
+        let answer = answer::publish(wish.offer, wish.plan, &self.local(wish, &credentials));
+        let (tracks, extensions) = published(wish.plan);
+        let ingest = Ingest::new(
+            now,
+            &self.shared,
+            &credentials,
+            tracks,
+            extensions,
+            self.config.report_interval,
+        )
+        .map_err(|reason| Refusal::Internal(reason.to_string()))?;
+        let peer = Peer::Publisher(Box::new(Publisher { ingest, path: None }));
+        Ok(self.settle(now, request, id, wish, peer, answer))
+    }
+
+    fn view(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        path_name: &str,
+        query: Option<&str>,
+        peer: IpAddr,
+        offer: &Offer,
+    ) -> Result<Response, Refusal> {
+        let live = self.paths.by_name(path_name).filter(|p| p.publisher.is_some());
+        let path = live.ok_or_else(|| Refusal::NoStream(path_name.to_owned()))?;
+        let (path_id, codecs) = (path.id, path.codecs());
+        let plan = policy::view(offer, codecs.video.as_ref(), codecs.audio.as_ref())?;
+        let wish = Wish {
+            path: path_name,
+            query,
+            peer,
+            offer,
+            plan: &plan,
+        };
+        let (id, credentials) = self.prepare(&wish)?;
+        let cname = self.rng.cname();
+        let (video, audio) = self.sources();
+        let sources = Sources {
+            cname: std::str::from_utf8(&cname).unwrap_or_default(),
+            video,
+            audio,
+        };
+        let answer = answer::view(offer, &plan, &self.local(&wish, &credentials), &sources);
+        let lanes = plan
+            .tracks()
+            .map(|track| LaneConfig {
+                kind: track.kind,
+                payload_type: track.payload_type,
+                ssrc: match track.kind {
+                    MediaKind::Video => video,
+                    MediaKind::Audio => audio,
+                },
+                first_index: self.rng.u16(),
+            })
+            .collect();
+        let viewer = Viewer {
+            path: path_id,
+            control: Control::new(now, &self.shared, credentials),
+            lanes,
+            cname,
+            media: None,
+        };
+        Ok(self.settle(now, request, id, &wish, Peer::Viewer(Box::new(viewer)), answer))
+    }
+
+    /// Two sources that differ (RFC 3550 §8.1).
+    fn sources(&mut self) -> (u32, u32) {
+        let video = self.rng.u32();
+        let audio = self.rng.u32();
+        (video, if audio == video { !audio } else { audio })
+    }
+
+    /// What every session begins with: an id, credentials, and the checks that there is room.
+    fn prepare(&mut self, wish: &Wish<'_>) -> Result<(SessionId, Credentials), Refusal> {
+        if self.shutting_down {
+            return Err(Refusal::ShuttingDown);
+        }
+        if self.candidates.for_peer(wish.peer).is_empty() {
+            return Err(Refusal::NoCandidates);
+        }
+        let full = Refusal::TooManySessions(self.config.sessions_max);
+        let id = self.sessions.next_id().filter(|_| self.sessions.len() < self.config.sessions_max);
+        let id = id.ok_or(full)?;
+        let remote = &wish.plan.remote;
+        // str0m, which checks publishers, knows SHA-256; everybody sends that one.
+        let usable = |f: &&_| wish.plan.role == Role::View || matches!(f, crate::fingerprint::Fingerprint { hash: Hash::Sha256, .. });
+        let fingerprint = remote.fingerprints.iter().find(usable).ok_or(Refusal::NoFingerprint)?;
+        let credentials = Credentials {
+            local_ufrag: ids::ufrag(id, &mut self.rng),
+            local_password: ids::ice_password(&mut self.rng),
+            remote_ufrag: remote.ufrag.clone(),
+            remote_password: remote.pwd.clone(),
+            fingerprint: fingerprint.clone(),
+            active: wish.plan.dtls == DtlsRole::Client,
+        };
+        Ok((id, credentials))
+    }
+
+    fn local<'a>(&'a mut self, wish: &Wish<'_>, credentials: &'a Credentials) -> Local<'a> {
+        Local {
+            session_id: self.rng.u64() >> 1,
+            ufrag: &credentials.local_ufrag,
+            pwd: &credentials.local_password,
+            fingerprint: &self.fingerprint,
+            candidates: self.candidates.for_peer(wish.peer),
+        }
+    }
+
+    /// Takes the session in, and tells its client where it is.
+    fn settle(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        id: SessionId,
+        wish: &Wish<'_>,
+        peer: Peer,
+        answer: String,
+    ) -> Response {
+        let session = Session {
+            id,
+            uuid: ids::uuid(&mut self.rng),
+            resource: ids::resource(id, &mut self.rng),
+            path_name: wish.path.to_owned(),
+            handshake_until: Some(now + self.config.handshake_timeout),
+            last_binding: None,
+            routes: Routes::default(),
+            peer,
+        };
+        tracing::debug!("session {} of {}: {} wanted", session.uuid, session.path_name, session.role());
+        let created = Created {
+            role: session.role(),
+            path: wish.path,
+            query: wish.query,
+            secret: &session.resource,
+            id: &session.uuid,
+        };
+        let response = respond::created(&created, answer, &self.config.ice_servers);
+        self.sessions.insert(session);
+        if self.undelivered.len() >= UNDELIVERED_MAX {
+            self.undelivered.pop_front();
+        }
+        self.undelivered.push_back((request, id));
+        self.drive(now, id);
+        response
+    }
+
+    fn delete(&mut self, now: Instant, role: Role, path: &str, secret: &str) -> Result<Response, Refusal> {
+        let named = ids::session_of_resource(secret).and_then(|id| self.sessions.get(id));
+        let own = named.filter(|s| {
+            ids::same_secret(&s.resource, secret) && s.role() == role && s.path_name == path
+        });
+        let id = own.map(|s| s.id).ok_or_else(|| Refusal::NoSession {
+            role,
+            path: path.to_owned(),
+        })?;
+        self.retire(now, id, &EndReason::Deleted);
+        Ok(respond::deleted())
+    }
+}
+
+/// What the plan for a publisher means for its ingest.
+fn published(plan: &Plan) -> (Vec<Published>, Extensions) {
+    let mut extensions = Extensions::default();
+    let tracks = plan
+        .tracks()
+        .map(|track| {
+            extensions.mid = extensions.mid.or(track.mid_id);
+            extensions.transport_cc = extensions.transport_cc.or(track.transport_cc_id);
+            Published {
+                codec: track.codec.clone(),
+                mid: track.mid.clone(),
+                payload_type: track.payload_type,
+                rtx_payload_type: track.rtx_payload_type,
+                ssrc: track.ssrc,
+                rtx_ssrc: track.rtx_ssrc,
+                nack: track.feedback.nack,
+                pli: track.feedback.nack_pli,
+                fir: track.feedback.ccm_fir,
+                transport_cc: track.feedback.transport_cc,
+            }
+        })
+        .collect();
+    (tracks, extensions)
+}
+
+const _: () = assert!(CNAME_LEN == 16);

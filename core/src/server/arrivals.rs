@@ -1,0 +1,377 @@
+//! Datagrams find their sessions, and what comes of them is carried out.
+
+use std::time::{Duration, Instant};
+
+use is::stun::StunMessage;
+
+use crate::control;
+use crate::egress::{Egress, KEYFRAME_FRESH};
+use crate::ids::{self, PathId, SessionId};
+use crate::ingest;
+use crate::media::MediaKind;
+use crate::net::{Datagram, Kind, Route};
+use crate::rtcp::{self, Feedback};
+use crate::server::sessions::{Media, Peer};
+use crate::server::{Event, Server};
+use crate::srtp::{Opener, Sealer};
+use crate::stats::EndReason;
+use crate::stream::path::{Codecs, Path};
+use crate::stream::track::{Packet, Received};
+
+/// An address stays with its session while that one's binding requests are younger than this,
+/// even if another session shows valid ones from there. Longer protects against spoofed sources;
+/// shorter lets a client that restarted on the same port in sooner.
+const ADDRESS_HELD: Duration = Duration::from_secs(5);
+
+impl Server {
+    pub(super) fn arrive(&mut self, now: Instant, datagram: &Datagram<'_>) {
+        let route = Route::of(datagram);
+        if usize::from(route.transport.0) >= self.outboxes.len() {
+            debug_assert!(false, "a transport that is not in the config");
+            self.counters.dropped_unknown += 1;
+            return;
+        }
+        match Kind::of(datagram.contents) {
+            None => self.counters.dropped_unknown += 1,
+            Some(Kind::Stun) => self.arrive_stun(now, route, datagram.contents),
+            Some(kind) => match self.addresses.get(&(route.transport, route.remote)) {
+                Some(id) => self.arrive_for(now, *id, route, kind, datagram.contents),
+                None => self.counters.dropped_no_session += 1,
+            },
+        }
+    }
+
+    /// STUN says itself whose it is: the first half of its user name is our ufrag.
+    fn arrive_stun(&mut self, now: Instant, route: Route, contents: &[u8]) {
+        let Some((id, valid)) = self.take_stun(now, route, contents) else {
+            self.counters.dropped_stun += 1;
+            return;
+        };
+        match valid {
+            Ok(()) => {
+                self.bind(now, id, route);
+                self.drive(now, id);
+            }
+            Err(reason) => self.retire(now, id, &reason),
+        }
+    }
+
+    /// `None`: it is nobody's.
+    fn take_stun(&mut self, now: Instant, route: Route, contents: &[u8]) -> Option<(SessionId, Result<(), EndReason>)> {
+        let message = StunMessage::parse(contents).ok()?;
+        let id = ids::session_of_ufrag(message.split_username()?.0)?;
+        let session = self.sessions.get_mut(id)?;
+        if !message.is_binding_request() || !session.routes.admits(route.remote) {
+            return None;
+        }
+        let taken = match &mut session.peer {
+            Peer::Viewer(viewer) => Ok(viewer.control.handle_stun(now, route, message)),
+            Peer::Publisher(publisher) => publisher.ingest.handle_stun(now, route, contents),
+        };
+        match taken {
+            Ok(true) => Some((id, Ok(()))),
+            Ok(false) => None,
+            Err(reason) => Some((id, Err(reason))),
+        }
+    }
+
+    /// The route has shown a valid binding request: from now on it leads to the session.
+    fn bind(&mut self, now: Instant, id: SessionId, route: Route) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.last_binding = Some(now);
+        let forgotten = session.routes.note(route);
+        if let Some(old) = forgotten {
+            self.unbind(id, old);
+        }
+        let key = (route.transport, route.remote);
+        let holder = self.addresses.get(&key).filter(|holder| **holder != id);
+        let held = holder
+            .and_then(|holder| self.sessions.get(*holder)?.last_binding)
+            .is_some_and(|last| now.saturating_duration_since(last) < ADDRESS_HELD);
+        if !held {
+            self.addresses.insert(key, id);
+        }
+    }
+
+    /// The route does not lead to the session any more.
+    pub(super) fn unbind(&mut self, id: SessionId, route: Route) {
+        let key = (route.transport, route.remote);
+        if self.addresses.get(&key) == Some(&id) {
+            self.addresses.remove(&key);
+        }
+    }
+
+    fn arrive_for(&mut self, now: Instant, id: SessionId, route: Route, kind: Kind, contents: &[u8]) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            self.counters.dropped_no_session += 1;
+            return;
+        };
+        let taken = match &mut session.peer {
+            Peer::Publisher(publisher) => publisher.ingest.handle_datagram(now, route, contents),
+            Peer::Viewer(viewer) if kind == Kind::Dtls => viewer.control.handle_dtls(now, contents).map(|()| true),
+            Peer::Viewer(_) => Ok(self.arrive_feedback(now, id, contents)),
+        };
+        match taken {
+            Ok(true) => self.drive(now, id),
+            Ok(false) => self.counters.dropped_media += 1,
+            Err(reason) => self.retire(now, id, &reason),
+        }
+    }
+
+    /// A viewer's RTCP. Returns whether it was of use.
+    fn arrive_feedback(&mut self, now: Instant, id: SessionId, contents: &[u8]) -> bool {
+        let Some((_, media)) = self.sessions.viewer_mut(id).filter(|_| rtcp::is_rtcp(contents)) else {
+            return false;
+        };
+        let Some(packet) = self.scratch.get_mut(..contents.len()) else {
+            return false;
+        };
+        packet.copy_from_slice(contents);
+        let Some(compound) = media.opener.open_rtcp(packet) else {
+            return false;
+        };
+        let mut wants_keyframe = false;
+        let mut goodbye = false;
+        for feedback in rtcp::feedback(compound) {
+            match feedback {
+                Feedback::Keyframe { ssrc } => wants_keyframe |= media.egress.is_video(ssrc),
+                Feedback::Goodbye => goodbye = true,
+            }
+        }
+        if wants_keyframe {
+            self.want_keyframe(now, id);
+        }
+        if goodbye {
+            self.retire(now, id, &EndReason::PeerClosed);
+        }
+        true
+    }
+
+    /// Carries out what came of the last input to a session, until nothing more does, and notes
+    /// its next deadline.
+    pub(super) fn drive(&mut self, now: Instant, id: SessionId) {
+        loop {
+            let Some(session) = self.sessions.get_mut(id) else { return };
+            let routes = &session.routes;
+            let carried_on = match &mut session.peer {
+                Peer::Viewer(viewer) => match viewer.control.poll(routes, &mut self.scratch) {
+                    Some(progress) => self.on_viewer(now, id, progress),
+                    None => break,
+                },
+                Peer::Publisher(publisher) => match publisher.ingest.poll(routes) {
+                    Some(progress) => self.on_publisher(now, id, progress),
+                    None => break,
+                },
+            };
+            if let Err(reason) = carried_on {
+                self.retire(now, id, &reason);
+                return;
+            }
+        }
+        self.schedule(id);
+    }
+
+    fn on_viewer(&mut self, now: Instant, id: SessionId, progress: control::Progress) -> Result<(), EndReason> {
+        match progress {
+            control::Progress::Send(route, contents) => self.answer(route, contents),
+            control::Progress::Selected(route) => self.move_viewer(id, route),
+            control::Progress::Connected(keys) => {
+                let (sealer, opener) = *keys;
+                self.connect_viewer(now, id, sealer, opener);
+            }
+            control::Progress::Ended(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn on_publisher(&mut self, now: Instant, id: SessionId, progress: ingest::Progress) -> Result<(), EndReason> {
+        match progress {
+            ingest::Progress::Send(route, contents) => self.answer(route, contents),
+            ingest::Progress::Connected => return self.connect_publisher(now, id),
+            ingest::Progress::Packet(kind, packet) => self.forward(now, id, kind, packet),
+            ingest::Progress::SenderReport {
+                kind,
+                received,
+                ntp,
+                timestamp,
+            } => {
+                let path = self.sessions.publisher_mut(id).and_then(|p| p.path);
+                if let Some(track) = path.and_then(|path| self.paths.get_mut(path)?.track_mut(kind)) {
+                    track.handle_sender_report(received, ntp, timestamp);
+                }
+            }
+            ingest::Progress::Ended(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, route: Route, contents: Vec<u8>) {
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(route.transport.0)) {
+            self.counters.dropped_answers += u64::from(outbox.answer(route, contents));
+        }
+    }
+
+    /// The packet path: into the history, then word to the audience.
+    fn forward(&mut self, now: Instant, id: SessionId, kind: MediaKind, packet: Packet) {
+        let Some(path_id) = self.sessions.publisher_mut(id).and_then(|p| p.path) else {
+            return;
+        };
+        let Some(path) = self.paths.get_mut(path_id) else { return };
+        let Some(track) = path.track_mut(kind) else { return };
+        match track.receive(now, packet) {
+            Received::Recorded { keyframe } => {
+                self.counters.packets_in += 1;
+                if keyframe && path.keyframes.due().is_some() {
+                    path.keyframes.on_keyframe();
+                    self.schedule_path(path_id);
+                }
+                self.alert(path_id);
+            }
+            Received::AwaitsKeyframe => {
+                self.counters.awaited_keyframe += 1;
+                path.keyframes.want(now);
+                self.request_keyframe(now, path_id);
+            }
+            Received::TooLong | Received::Unrecorded => self.counters.dropped_unrecorded += 1,
+        }
+    }
+
+    /// There is something new on a path.
+    fn alert(&mut self, path_id: PathId) {
+        let Some(path) = self.paths.get_mut(path_id) else { return };
+        for (outbox, (_, audience)) in self.outboxes.iter_mut().zip(path.audiences()) {
+            if audience.alert() {
+                outbox.paths.push_back(path_id);
+            }
+        }
+    }
+
+    fn connect_publisher(&mut self, now: Instant, id: SessionId) -> Result<(), EndReason> {
+        let transports = self.outboxes.len();
+        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
+        let name = session.path_name.clone();
+        let path_id = self.paths.obtain(&name, transports).ok_or(EndReason::Conflict)?;
+        let Some(path) = self.paths.get_mut(path_id) else { return Ok(()) };
+        let predecessor = path.publisher;
+        if predecessor.is_some() && !self.config.override_publisher {
+            return Err(EndReason::Conflict);
+        }
+        let uuid = session.uuid.clone();
+        session.handshake_until = None;
+        let Some(publisher) = self.sessions.publisher_mut(id) else { return Ok(()) };
+        publisher.path = Some(path_id);
+        let mut codecs = Codecs::default();
+        for codec in publisher.ingest.codecs() {
+            match codec.kind() {
+                MediaKind::Video => codecs.video = Some(codec.clone()),
+                MediaKind::Audio => codecs.audio = Some(codec.clone()),
+            }
+        }
+        let goes_on = path.begin(id, codecs, self.config.history);
+        tracing::info!("{name}: {uuid} publishes {}", path.codec_names().join(" and "));
+        if path.video.is_some() {
+            path.keyframes.want(now);
+        }
+        if let Some(predecessor) = predecessor {
+            self.retire(now, predecessor, &EndReason::Replaced);
+        }
+        if !goes_on {
+            for viewer in self.sessions.viewers_of(path_id) {
+                self.retire(now, viewer, &EndReason::CodecChanged);
+            }
+        }
+        self.tell(Event::PublisherJoined {
+            path: name,
+            session: uuid,
+        });
+        self.request_keyframe(now, path_id);
+        Ok(())
+    }
+
+    fn connect_viewer(&mut self, now: Instant, id: SessionId, sealer: Sealer, opener: Opener) {
+        let first_report = self.config.report_interval.mul_f64((0.5 + self.rng.fraction()) / 2.0);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Peer::Viewer(viewer) = &mut session.peer else { return };
+        let Some(route) = viewer.control.selected().filter(|_| viewer.media.is_none()) else {
+            return;
+        };
+        session.handshake_until = None;
+        viewer.media = Some(Media {
+            path: viewer.path,
+            egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname),
+            opener,
+            transport: route.transport,
+            report_at: now + first_report,
+            report_queued: false,
+        });
+        let wants_video = viewer.lanes.iter().any(|l| l.kind == MediaKind::Video);
+        let path_id = viewer.path;
+        let joined = Event::ViewerJoined {
+            path: session.path_name.clone(),
+            session: session.uuid.clone(),
+        };
+        tracing::info!("{}: {} watches from {}", session.path_name, session.uuid, route.remote);
+        self.tell(joined);
+        self.seat(path_id, id, route);
+        let begins = |path: &Path| {
+            let keyframe = path.video.as_ref().and_then(|t| t.keyframe());
+            keyframe.is_some_and(|k| now.saturating_duration_since(k.arrived) <= KEYFRAME_FRESH)
+        };
+        if wants_video && !self.paths.get(path_id).is_some_and(begins) {
+            self.want_keyframe(now, id);
+        }
+    }
+
+    /// Gives a viewer its place in the audience of a transport, and its first turn.
+    fn seat(&mut self, path_id: PathId, id: SessionId, route: Route) {
+        let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(route.transport)) else {
+            return;
+        };
+        let idle = audience.turn().is_none();
+        audience.admit(id);
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(route.transport.0)).filter(|_| idle) {
+            outbox.paths.push_back(path_id);
+        }
+    }
+
+    /// The viewer's route changed: its packets go there from now on.
+    fn move_viewer(&mut self, id: SessionId, route: Route) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Peer::Viewer(viewer) = &mut session.peer else { return };
+        let path_id = viewer.path;
+        let Some(media) = viewer.media.as_mut().filter(|m| m.transport != route.transport) else {
+            return;
+        };
+        let old = std::mem::replace(&mut media.transport, route.transport);
+        if let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(old)) {
+            audience.retire(id);
+        }
+        self.seat(path_id, id, route);
+    }
+
+    /// A viewer needs a keyframe of its path.
+    pub(super) fn want_keyframe(&mut self, now: Instant, viewer: SessionId) {
+        let Some(Peer::Viewer(viewer)) = self.sessions.get(viewer).map(|s| &s.peer) else {
+            return;
+        };
+        let path_id = viewer.path;
+        if let Some(path) = self.paths.get_mut(path_id) {
+            path.keyframes.want(now);
+        }
+        self.request_keyframe(now, path_id);
+    }
+
+    /// Sends a request upstream if one is due, and notes when the next is.
+    pub(super) fn request_keyframe(&mut self, now: Instant, path_id: PathId) {
+        let Some(path) = self.paths.get_mut(path_id) else { return };
+        let publisher = path.publisher;
+        if let Some(id) = publisher.filter(|_| path.keyframes.take(now))
+            && let Some(publisher) = self.sessions.publisher_mut(id)
+        {
+            publisher.ingest.request_keyframe();
+            self.counters.keyframe_requests += 1;
+            self.drive(now, id);
+        }
+        self.schedule_path(path_id);
+    }
+}

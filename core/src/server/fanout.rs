@@ -1,0 +1,93 @@
+//! What goes out next, by transport: answers first, then media, then reports on their own.
+
+use std::time::Instant;
+
+use crate::egress::{Filled, Tally};
+use crate::ids::{PathId, SessionId, TransportId};
+use crate::net::{Route, Transmit};
+use crate::server::Server;
+
+impl Server {
+    pub(super) fn next_transmit(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+        self.next_answer(transport, buffer)
+            .or_else(|| self.next_train(now, transport, buffer))
+            .or_else(|| self.next_report(now, transport, buffer))
+    }
+
+    fn next_answer(&mut self, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+        let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
+        while let Some((route, contents)) = outbox.next_answer() {
+            let Some(room) = buffer.get_mut(..contents.len()) else { continue };
+            room.copy_from_slice(&contents);
+            return Some(transmit(route, contents.len(), None));
+        }
+        None
+    }
+
+    /// The next viewer's train, of the path whose turn it is. Paths take turns train by train.
+    fn next_train(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+        loop {
+            let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
+            let path_id = outbox.paths.pop_front()?;
+            loop {
+                let Some(id) = self.turn(path_id, transport) else { break };
+                let sent = self.fill(now, id, buffer);
+                let more = sent.is_some_and(|(_, filled)| filled.more);
+                let audience = self.paths.get_mut(path_id).and_then(|p| p.audience(transport));
+                if let Some(audience) = audience.filter(|_| !more) {
+                    audience.done();
+                }
+                if let Some((route, filled)) = sent {
+                    let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
+                    outbox.paths.push_back(path_id);
+                    return Some(transmit(route, filled.size, filled.segment_size));
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, path: PathId, transport: TransportId) -> Option<SessionId> {
+        self.paths.get_mut(path)?.audience(transport)?.turn()
+    }
+
+    /// The next report of a viewer that had no media to send it with.
+    fn next_report(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+        loop {
+            let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
+            let id = outbox.reports.pop_front()?;
+            if let Some((_, media)) = self.sessions.viewer_mut(id) {
+                media.report_queued = false;
+            }
+            if let Some((route, filled)) = self.fill(now, id, buffer) {
+                return Some(transmit(route, filled.size, filled.segment_size));
+            }
+        }
+    }
+
+    /// Seals a viewer's next train.
+    fn fill(&mut self, now: Instant, id: SessionId, buffer: &mut [u8]) -> Option<(Route, Filled)> {
+        let mut tally = Tally::default();
+        let filled = self.sessions.viewer_mut(id).and_then(|(control, media)| {
+            let path = self.paths.get(media.path)?;
+            let route = control.selected()?;
+            let filled = media.egress.fill(now, &self.clock, path, buffer, &mut tally)?;
+            Some((route, filled))
+        });
+        self.counters.packets_out += tally.packets;
+        self.counters.oversized += tally.oversized;
+        self.counters.fell_off += tally.fell_off;
+        if tally.wants_keyframe {
+            self.want_keyframe(now, id);
+        }
+        filled
+    }
+}
+
+fn transmit(route: Route, size: usize, segment_size: Option<usize>) -> Transmit {
+    Transmit {
+        source: route.local,
+        destination: route.remote,
+        size,
+        segment_size,
+    }
+}

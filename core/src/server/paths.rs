@@ -1,0 +1,62 @@
+//! The table of paths, by name and by id.
+
+use std::collections::BTreeMap;
+
+use slab::Slab;
+
+use crate::ids::PathId;
+use crate::stream::path::Path;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    slab: Slab<Path>,
+    /// In the order of their names, which is the order of lists.
+    names: BTreeMap<String, PathId>,
+    generation: u32,
+}
+
+impl Paths {
+    pub(super) fn by_name(&self, name: &str) -> Option<&Path> {
+        self.get(*self.names.get(name)?)
+    }
+
+    pub(super) fn get(&self, id: PathId) -> Option<&Path> {
+        self.slab.get(id.index()).filter(|p| p.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.slab.get_mut(id.index()).filter(|p| p.id == id)
+    }
+
+    /// The path in a slot, whatever its generation.
+    pub(super) fn in_slot(&self, slot: u32) -> Option<PathId> {
+        self.slab.get(slot as usize).map(|p| p.id)
+    }
+
+    /// The path of this name, made if there is none.
+    pub(super) fn obtain(&mut self, name: &str, transports: usize) -> Option<PathId> {
+        if let Some(id) = self.names.get(name) {
+            return Some(*id);
+        }
+        let id = PathId {
+            slot: u32::try_from(self.slab.vacant_key()).ok()?,
+            generation: self.generation,
+        };
+        self.generation = self.generation.wrapping_add(1);
+        self.slab.insert(Path::new(id, name.to_owned(), transports));
+        self.names.insert(name.to_owned(), id);
+        Some(id)
+    }
+
+    pub(super) fn remove(&mut self, id: PathId) -> Option<Path> {
+        self.get(id)?;
+        let path = self.slab.try_remove(id.index())?;
+        self.names.remove(&path.name);
+        Some(path)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Path> {
+        self.names.values().filter_map(|id| self.get(*id))
+    }
+}

@@ -1,0 +1,181 @@
+//! The table of sessions. A session's slot is reused, its id never.
+
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::control::Control;
+use crate::egress::{Egress, LaneConfig};
+use crate::ids::{PathId, SessionId, TransportId};
+use crate::ingest::Ingest;
+use crate::net::Routes;
+use crate::rtcp::Cname;
+use crate::signal::Role;
+use crate::srtp::Opener;
+use crate::time::{Deadline, Reason};
+
+/// A peer whose last valid binding request is this old is gone. Browsers send one every 2.5 s.
+pub(super) const BINDING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    /// Its public name.
+    pub(super) uuid: String,
+    /// The last part of its URL.
+    pub(super) resource: String,
+    pub(super) path_name: String,
+    /// Until when the handshake must be done; `None` when it is.
+    pub(super) handshake_until: Option<Instant>,
+    /// When its last valid binding request came.
+    pub(super) last_binding: Option<Instant>,
+    /// The ways to it.
+    pub(super) routes: Routes,
+    pub(super) peer: Peer,
+}
+
+/// What it does here.
+#[derive(Debug)]
+pub(super) enum Peer {
+    Publisher(Box<Publisher>),
+    Viewer(Box<Viewer>),
+}
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) ingest: Ingest,
+    /// The path it has taken over.
+    pub(super) path: Option<PathId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Viewer {
+    pub(super) path: PathId,
+    pub(super) control: Control,
+    pub(super) lanes: heapless::Vec<LaneConfig, 2>,
+    pub(super) cname: Cname,
+    /// From when it is connected.
+    pub(super) media: Option<Media>,
+}
+
+/// What a connected viewer has.
+#[derive(Debug)]
+pub(super) struct Media {
+    pub(super) path: PathId,
+    pub(super) egress: Egress,
+    pub(super) opener: Opener,
+    /// The audience it sits in.
+    pub(super) transport: TransportId,
+    /// When its next sender reports are due.
+    pub(super) report_at: Instant,
+    /// They wait for their turn to be sent.
+    pub(super) report_queued: bool,
+}
+
+impl Session {
+    pub(super) fn role(&self) -> Role {
+        match self.peer {
+            Peer::Publisher(_) => Role::Publish,
+            Peer::Viewer(_) => Role::View,
+        }
+    }
+
+    /// Whether the handshake is done.
+    pub(super) fn is_connected(&self) -> bool {
+        self.handshake_until.is_none()
+    }
+
+    /// The earliest of all that may fall due.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        let gone = self.last_binding.map(|last| last + BINDING_TIMEOUT);
+        let (control, report) = match &self.peer {
+            Peer::Publisher(p) => (Some(p.ingest.poll_timeout()), None),
+            Peer::Viewer(v) => (v.control.poll_timeout(), v.media.as_ref().map(|m| m.report_at)),
+        };
+        [
+            (self.handshake_until, Reason::Handshake),
+            (gone, Reason::Control),
+            (control, Reason::Control),
+            (report, Reason::Report),
+        ]
+        .into_iter()
+        .filter_map(|(at, reason)| at.map(|at| Deadline { at, reason }))
+        .min_by_key(|d| d.at)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    slab: Slab<Session>,
+    /// The generation of the session that is made next.
+    generation: u32,
+}
+
+impl Sessions {
+    /// The id that the next session will have.
+    pub(super) fn next_id(&self) -> Option<SessionId> {
+        Some(SessionId {
+            slot: u32::try_from(self.slab.vacant_key()).ok()?,
+            generation: self.generation,
+        })
+    }
+
+    /// Takes in the session that was made with [`next_id`](Self::next_id).
+    pub(super) fn insert(&mut self, session: Session) {
+        debug_assert_eq!(Some(session.id), self.next_id());
+        self.slab.insert(session);
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.slab.get(id.index()).filter(|s| s.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.slab.get_mut(id.index()).filter(|s| s.id == id)
+    }
+
+    /// A connected viewer.
+    pub(super) fn viewer_mut(&mut self, id: SessionId) -> Option<(&mut Control, &mut Media)> {
+        match &mut self.get_mut(id)?.peer {
+            Peer::Viewer(viewer) => {
+                let Viewer { control, media, .. } = viewer.as_mut();
+                media.as_mut().map(|media| (control, media))
+            }
+            Peer::Publisher(_) => None,
+        }
+    }
+
+    pub(super) fn publisher_mut(&mut self, id: SessionId) -> Option<&mut Publisher> {
+        match &mut self.get_mut(id)?.peer {
+            Peer::Publisher(publisher) => Some(publisher),
+            Peer::Viewer(_) => None,
+        }
+    }
+
+    /// The session in a slot, whatever its generation.
+    pub(super) fn in_slot(&self, slot: u32) -> Option<SessionId> {
+        self.slab.get(slot as usize).map(|s| s.id)
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.get(id)?;
+        self.slab.try_remove(id.index())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        self.slab.iter().map(|(_, s)| s.id).collect()
+    }
+
+    /// All viewers of a path, connected or not.
+    pub(super) fn viewers_of(&self, path: PathId) -> Vec<SessionId> {
+        let watches = |s: &Session| matches!(&s.peer, Peer::Viewer(v) if v.path == path);
+        self.slab.iter().filter(|(_, s)| watches(s)).map(|(_, s)| s.id).collect()
+    }
+}

@@ -1,0 +1,482 @@
+//! An SDP offer, read into what decides about it.
+//!
+//! The text comes from outside, at most [`MAX_BODY_LEN`](crate::signal::MAX_BODY_LEN) of it.
+//! Reading is lenient: an attribute that does not parse counts as absent, and real peers' oddities
+//! pass (mids that are words, codec names in any case, bare line feeds, attributes on the session's
+//! level). What is missed is said by [`policy`](crate::signal::policy), which knows what is needed.
+
+use sdp_types::{
+    Attribute, ExtMap, Fingerprint as FingerprintAttribute, Group, GroupSemantics, HashFunc, Media, RtcpFb, RtcpFbCcm,
+    RtcpFbNack, RtcpFbPt, RtcpFbVal, RtpMap, Session, SsrcGroup, TypedAttribute,
+};
+
+use crate::media::{Codec, MediaKind};
+use crate::signal::refusal::Refusal;
+
+/// Media sections that are read. A publisher or viewer needs two, a browser with a history of
+/// transceivers a few more; the answer has as many.
+pub(crate) const SECTIONS_MAX: usize = 32;
+
+/// Fingerprints that are kept of a section.
+const FINGERPRINTS_MAX: usize = 8;
+
+/// An SDP offer (RFC 3264, JSEP RFC 9429).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// The mids of the first BUNDLE group (RFC 9143), in its order. Empty: there is none.
+    pub(crate) bundle: Vec<String>,
+    /// The `m=` sections in order.
+    pub(crate) sections: Vec<Section>,
+}
+
+impl Offer {
+    /// Reads an offer.
+    ///
+    /// # Errors
+    /// [`Refusal`], with status 400, for what is not SDP, has too many sections, or sections that
+    /// cannot be told apart.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, Refusal> {
+        let session = Session::parse(text).map_err(|error| Refusal::NotSdp(error.to_string()))?;
+        if session.medias.is_empty() {
+            return Err(Refusal::NotSdp("no m= line".to_owned()));
+        }
+        if session.medias.len() > SECTIONS_MAX {
+            return Err(Refusal::TooManySections(session.medias.len()));
+        }
+        let fallback = Transport::new(&session.attributes);
+        let direction = Direction::of(&session.attributes).unwrap_or(Direction::SendRecv);
+        let sections: Vec<_> = session
+            .medias
+            .iter()
+            .map(|media| Section::new(media, &fallback, direction))
+            .collect();
+        for (index, section) in sections.iter().enumerate() {
+            let Some(mid) = &section.mid else { continue };
+            if sections.iter().skip(index + 1).any(|other| other.mid.as_ref() == Some(mid)) {
+                return Err(Refusal::DuplicateMid(mid.clone()));
+            }
+        }
+        let bundle = typed::<Group>(&session.attributes)
+            .find(|group| group.semantics.as_str().eq_ignore_ascii_case("BUNDLE"))
+            .map(|group| group.mid_tags)
+            .unwrap_or_default();
+        Ok(Self { bundle, sections })
+    }
+
+    /// Whether a section shares the transport of its BUNDLE group.
+    pub(crate) fn is_bundled(&self, section: &Section) -> bool {
+        section.mid.as_ref().is_some_and(|mid| self.bundle.contains(mid))
+    }
+}
+
+/// One `m=` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Section {
+    /// `None`: neither video nor audio (`m=application`).
+    pub(crate) kind: Option<MediaKind>,
+    /// The first word of the `m=` line.
+    pub(crate) media: String,
+    /// The transport protocol of the `m=` line.
+    pub(crate) protocol: String,
+    /// The formats of the `m=` line, as they stand there.
+    pub(crate) formats: String,
+    /// 0 means off, unless it is [`bundle_only`](Self::bundle_only).
+    pub(crate) port: u16,
+    /// Port 0 is meant, since the section only exists within its BUNDLE group (RFC 9143 §6).
+    pub(crate) bundle_only: bool,
+    /// The section's name (RFC 5888): any token.
+    pub(crate) mid: Option<String>,
+    /// Who sends.
+    pub(crate) direction: Direction,
+    /// RTCP on the port of RTP (RFC 5761).
+    pub(crate) rtcp_mux: bool,
+    /// RTCP packets need not be compound (RFC 5506).
+    pub(crate) rtcp_rsize: bool,
+    /// ICE and DTLS: the section's own, or else the session's.
+    pub(crate) transport: Transport,
+    /// Payload types in order of preference, each once.
+    pub(crate) payloads: Vec<Payload>,
+    /// RTP header extensions (RFC 8285).
+    pub(crate) extensions: Vec<Extension>,
+    /// The sources that are announced (RFC 5576), in order, each once.
+    pub(crate) ssrcs: Vec<u32>,
+    /// Pairs of a source and its repair source (FID groups, RFC 5576).
+    pub(crate) repairs: Vec<(u32, u32)>,
+    /// The layers of a simulcast (`a=rid … send`, RFC 8851), in order.
+    pub(crate) rids: Vec<String>,
+}
+
+impl Section {
+    fn new(media: &Media, session: &Transport, direction: Direction) -> Self {
+        let own = &media.attributes;
+        let kind = match media.media.as_str() {
+            "video" => Some(MediaKind::Video),
+            "audio" => Some(MediaKind::Audio),
+            _ => None,
+        };
+        let is_rtp = media.proto.contains("RTP/");
+        let mut ssrcs = Vec::new();
+        let announced = values(own, "ssrc").filter_map(|value| value.split(' ').next()?.parse().ok());
+        for ssrc in announced.take(SSRCS_MAX) {
+            if !ssrcs.contains(&ssrc) {
+                ssrcs.push(ssrc);
+            }
+        }
+        Self {
+            kind: kind.filter(|_| is_rtp),
+            media: media.media.clone(),
+            protocol: media.proto.clone(),
+            formats: media.fmt.clone(),
+            port: media.port,
+            bundle_only: has(own, "bundle-only"),
+            mid: values(own, "mid").next().filter(|mid| is_token(mid)).map(str::to_owned),
+            direction: Direction::of(own).unwrap_or(direction),
+            rtcp_mux: has(own, "rtcp-mux") || has(own, "rtcp-mux-only"),
+            rtcp_rsize: has(own, "rtcp-rsize"),
+            transport: Transport::new(own).or(session),
+            payloads: if is_rtp { payloads(media) } else { Vec::new() },
+            extensions: typed::<ExtMap>(own)
+                .map(|extension| Extension {
+                    id: extension.id,
+                    uri: extension.uri,
+                })
+                .collect(),
+            ssrcs,
+            repairs: typed::<SsrcGroup>(own)
+                .filter(|group| group.semantics == GroupSemantics::FID)
+                .filter_map(|group| match group.ssrc_ids.as_slice() {
+                    [ssrc, repair, ..] => Some((*ssrc, *repair)),
+                    _ => None,
+                })
+                .collect(),
+            rids: values(own, "rid")
+                .filter_map(|value| value.split_once(' '))
+                .filter(|(_, rest)| rest.split(' ').next() == Some("send"))
+                .map(|(rid, _)| rid.to_owned())
+                .collect(),
+        }
+    }
+
+    /// Names of the offered codecs, for messages.
+    pub(crate) fn codec_names(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for payload in &self.payloads {
+            let name = payload.encoding.as_str();
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+}
+
+/// Sources that are read of a section. A simulcast of three layers with repair announces six.
+const SSRCS_MAX: usize = 64;
+
+/// `a=sendrecv` and its like, as the peer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// It sends and receives. The default.
+    SendRecv,
+    /// It sends.
+    SendOnly,
+    /// It receives.
+    RecvOnly,
+    /// Neither.
+    Inactive,
+}
+
+impl Direction {
+    fn of(attributes: &[Attribute]) -> Option<Self> {
+        attributes.iter().find_map(|attribute| match attribute.attribute.as_str() {
+            "sendrecv" => Some(Self::SendRecv),
+            "sendonly" => Some(Self::SendOnly),
+            "recvonly" => Some(Self::RecvOnly),
+            "inactive" => Some(Self::Inactive),
+            _ => None,
+        })
+    }
+
+    /// The peer would send.
+    pub(crate) fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// The peer would receive.
+    pub(crate) fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+}
+
+/// What the peer says of its ICE and DTLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Transport {
+    /// ICE user name fragment (RFC 8839 §5.4).
+    pub(crate) ufrag: Option<String>,
+    /// ICE password.
+    pub(crate) pwd: Option<String>,
+    /// Of the certificate it will show, strongest hash first (RFC 8122).
+    pub(crate) fingerprints: Vec<Fingerprint>,
+    /// `a=setup` (RFC 4145), as it stands there.
+    pub(crate) setup: Option<String>,
+}
+
+impl Transport {
+    fn new(attributes: &[Attribute]) -> Self {
+        let credential = |name| values(attributes, name).next().filter(|text| is_ice_credential(text)).map(str::to_owned);
+        Self {
+            ufrag: credential("ice-ufrag"),
+            pwd: credential("ice-pwd"),
+            fingerprints: fingerprints(attributes),
+            setup: values(attributes, "setup").next().map(str::to_owned),
+        }
+    }
+
+    /// What is missing here holds from the session's level.
+    fn or(mut self, session: &Self) -> Self {
+        self.ufrag = self.ufrag.or_else(|| session.ufrag.clone());
+        self.pwd = self.pwd.or_else(|| session.pwd.clone());
+        if self.fingerprints.is_empty() {
+            self.fingerprints.clone_from(&session.fingerprints);
+        }
+        self.setup = self.setup.or_else(|| session.setup.clone());
+        self
+    }
+}
+
+/// A hash of the peer's certificate in DER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    /// Which hash.
+    pub(crate) hash: Hash,
+    /// Its value, as long as the hash says.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Fingerprint {
+    /// Whether the peer showed the certificate that it announced.
+    pub(crate) fn matches(&self, certificate: &[u8]) -> bool {
+        let algorithm = match self.hash {
+            Hash::Sha256 => &ring::digest::SHA256,
+            Hash::Sha384 => &ring::digest::SHA384,
+            Hash::Sha512 => &ring::digest::SHA512,
+        };
+        ring::digest::digest(algorithm, certificate).as_ref() == self.bytes
+    }
+}
+
+/// The hashes that are strong enough to trust. Greater ones are longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hash {
+    /// What everybody sends.
+    Sha256,
+    /// 48 bytes.
+    Sha384,
+    /// 64 bytes.
+    Sha512,
+}
+
+impl Hash {
+    /// As `a=fingerprint` spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha-256",
+            Self::Sha384 => "sha-384",
+            Self::Sha512 => "sha-512",
+        }
+    }
+
+    fn len(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// One payload type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Payload {
+    /// 0 to 127.
+    pub(crate) payload_type: u8,
+    /// The encoding's name as offered. For messages.
+    pub(crate) encoding: String,
+    /// `a=fmtp` as offered, without the payload type.
+    pub(crate) fmtp: Option<String>,
+    /// RTCP feedback that the peer can do for it (RFC 4585).
+    pub(crate) feedback: Feedback,
+    /// Of RTX: the payload type it repairs (RFC 4588).
+    pub(crate) repairs: Option<u8>,
+    /// The codec, where it is one that is served.
+    pub(crate) codec: Option<Codec>,
+}
+
+/// RTCP feedback of a payload type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Feedback {
+    /// Lost packets are asked for (RFC 4585 §6.2.1).
+    pub(crate) nack: bool,
+    /// A keyframe is asked for since pictures were lost (RFC 4585 §6.3.1).
+    pub(crate) nack_pli: bool,
+    /// A keyframe is asked for (RFC 5104 §4.3.1).
+    pub(crate) ccm_fir: bool,
+    /// Arrival times for congestion control
+    /// (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    pub(crate) transport_cc: bool,
+}
+
+impl Feedback {
+    fn add(&mut self, value: &RtcpFbVal) {
+        match value {
+            RtcpFbVal::Nack(None) => self.nack = true,
+            RtcpFbVal::Nack(Some(RtcpFbNack::Pli)) => self.nack_pli = true,
+            RtcpFbVal::Ccm(RtcpFbCcm::Fir) => self.ccm_fir = true,
+            RtcpFbVal::TransportCc => self.transport_cc = true,
+            _ => {}
+        }
+    }
+}
+
+/// An RTP header extension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Extension {
+    /// What it goes by in packets.
+    pub(crate) id: u8,
+    /// What it is.
+    pub(crate) uri: String,
+}
+
+/// Each attribute is looked at once, so that a hostile offer of thousands costs no more than its
+/// length.
+fn payloads(media: &Media) -> Vec<Payload> {
+    let mut raw: Vec<RawPayload> = Vec::new();
+    for format in media.fmt.split_ascii_whitespace() {
+        let Some(payload_type) = format.parse::<u8>().ok().filter(|payload_type| *payload_type < 128) else {
+            continue;
+        };
+        if !raw.iter().any(|payload| payload.payload_type == payload_type) {
+            raw.push(RawPayload {
+                payload_type,
+                ..RawPayload::default()
+            });
+        }
+    }
+    for map in typed::<RtpMap>(&media.attributes) {
+        if let Some(payload) = raw.iter_mut().find(|payload| payload.payload_type == map.payload_type) {
+            payload.map.get_or_insert(map);
+        }
+    }
+    for (number, fmtp) in values(&media.attributes, "fmtp").filter_map(|value| value.split_once(' ')) {
+        let number = number.parse().ok();
+        if let Some(payload) = raw.iter_mut().find(|payload| Some(payload.payload_type) == number) {
+            payload.fmtp.get_or_insert_with(|| fmtp.trim().to_owned());
+        }
+    }
+    for line in typed::<RtcpFb>(&media.attributes) {
+        let is_meant = |payload: &&mut RawPayload| match line.pt {
+            RtcpFbPt::Wildcard => true,
+            RtcpFbPt::Fmt(number) => number == payload.payload_type,
+        };
+        for payload in raw.iter_mut().filter(is_meant) {
+            payload.feedback.add(&line.val);
+        }
+    }
+    raw.into_iter().map(Payload::from).collect()
+}
+
+/// A payload type with its lines, before they are made sense of.
+#[derive(Default)]
+struct RawPayload {
+    payload_type: u8,
+    map: Option<RtpMap>,
+    fmtp: Option<String>,
+    feedback: Feedback,
+}
+
+impl From<RawPayload> for Payload {
+    fn from(raw: RawPayload) -> Self {
+        let fmtp = raw.fmtp.as_deref();
+        let codec = match &raw.map {
+            Some(map) => {
+                let channels = map.encoding_params.as_deref().map_or(Ok(1), str::parse);
+                channels.ok().and_then(|channels| {
+                    Codec::from_sdp(&map.encoding_name, map.clock_rate, channels, fmtp.unwrap_or_default())
+                })
+            }
+            None => Codec::from_static_payload_type(raw.payload_type),
+        };
+        let encoding = match (&raw.map, &codec) {
+            (Some(map), _) => map.encoding_name.clone(),
+            (None, Some(codec)) => codec.name.encoding().to_owned(),
+            (None, None) => format!("payload type {} without a=rtpmap", raw.payload_type),
+        };
+        let repairs = fmtp.filter(|_| encoding.eq_ignore_ascii_case("rtx")).and_then(apt);
+        Self {
+            payload_type: raw.payload_type,
+            encoding,
+            fmtp: raw.fmtp,
+            feedback: raw.feedback,
+            repairs,
+            codec,
+        }
+    }
+}
+
+/// The payload type that an RTX payload type repairs.
+fn apt(fmtp: &str) -> Option<u8> {
+    fmtp.split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("apt"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+}
+
+fn fingerprints(attributes: &[Attribute]) -> Vec<Fingerprint> {
+    let mut fingerprints: Vec<_> = typed::<FingerprintAttribute>(attributes)
+        .filter_map(|fingerprint| {
+            let hash = match fingerprint.hash_func {
+                HashFunc::Sha256 => Hash::Sha256,
+                HashFunc::Sha384 => Hash::Sha384,
+                HashFunc::Sha512 => Hash::Sha512,
+                _ => return None,
+            };
+            (fingerprint.fingerprint.len() == hash.len()).then_some(Fingerprint {
+                hash,
+                bytes: fingerprint.fingerprint,
+            })
+        })
+        .take(FINGERPRINTS_MAX)
+        .collect();
+    fingerprints.sort_by(|left, right| right.hash.cmp(&left.hash));
+    fingerprints
+}
+
+/// Characters of RFC 8839 §5.4 and those that peers use besides. A colon would end the name early
+/// in STUN.
+fn is_ice_credential(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')
+}
+
+/// RFC 8866 §9.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&byte))
+}
+
+fn has(attributes: &[Attribute], name: &str) -> bool {
+    attributes.iter().any(|attribute| attribute.attribute == name)
+}
+
+fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
+    attributes
+        .iter()
+        .filter(move |attribute| attribute.attribute == name)
+        .filter_map(|attribute| attribute.value.as_deref().map(str::trim))
+}
+
+/// Those attributes of one name that parse.
+fn typed<T: TypedAttribute>(attributes: &[Attribute]) -> impl Iterator<Item = T> {
+    values(attributes, T::NAME).filter_map(|value| value.parse().ok())
+}

@@ -1,0 +1,38 @@
+// Plays a stream by WHEP. The class keeps the name and the configuration of MediaMTX's reader.js,
+// so that pages which embed that one can embed this one: as a classic script, or as a module.
+//
+//   new MediaMTXWebRTCReader({
+//     url: 'https://host:8889/mystream/whep',
+//     onTrack: (event) => { video.srcObject = event.streams[0]; },
+//     onError: (message, error) => {},   // error.kind, error.status, error.retrying
+//   });
+//
+// Also: user and pass, or token; onConnected(pc); onDataChannel(event), which asks for a data
+// channel, as nothing else does.
+
+/** Asks for stereo, which browsers decode only if their own offer says so (RFC 7587 §7). */
+const withStereoOpus = (sdp) => {
+  const opus = [...sdp.matchAll(/^a=rtpmap:(\d+) opus\/48000\/2\r?$/gim)].map((match) => match[1]);
+  return sdp.replace(/^a=fmtp:(\d+) (.*?)(\r?)$/gm, (line, payloadType, parameters, end) =>
+    opus.includes(payloadType) && !/(^|;)\s*stereo=/.test(parameters)
+      ? `a=fmtp:${payloadType} ${parameters};stereo=1${end}`
+      : line);
+};
+
+class MediaMTXWebRTCReader extends Session {
+  addMedia(pc) {
+    pc.addTransceiver('video', { direction: 'recvonly' });
+    pc.addTransceiver('audio', { direction: 'recvonly' });
+    pc.addEventListener('track', (event) => this.conf.onTrack?.(event));
+    if (this.conf.onDataChannel) {
+      pc.createDataChannel('');
+      pc.addEventListener('datachannel', (event) => this.conf.onDataChannel(event));
+    }
+  }
+
+  editOffer(sdp) {
+    return withStereoOpus(sdp);
+  }
+}
+
+window.MediaMTXWebRTCReader = MediaMTXWebRTCReader;

@@ -1,0 +1,201 @@
+//! Requests that are refused: with which status, and in which words.
+//!
+//! The words are for the person who reads a log or a page, on either side: what was wrong, and
+//! what to do. The log line of a refusal is the same sentence as its body.
+
+use http::StatusCode;
+
+use crate::media::{CodecName, MediaKind};
+use crate::signal::{MAX_BODY_LEN, Role};
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The URL names no path that could exist.
+    #[error(
+        "the path name {0:?} cannot be used: use letters, digits and _ - . ~ in one or more segments that are \
+         separated by /, none of them . or .., at most 255 bytes together"
+    )]
+    PathName(String),
+    /// Nothing is served at that URL.
+    #[error("nothing is served at {0}: see / for the streams that are live")]
+    NotFound(String),
+    /// The URL knows other methods only.
+    #[error("{method} is not possible at {target}: use {allow}")]
+    Method {
+        /// What was tried.
+        method: String,
+        /// Where.
+        target: String,
+        /// The methods that are possible there.
+        allow: &'static str,
+    },
+    /// The body says to be something else, or nothing.
+    #[error("an SDP offer is expected: send it with Content-Type: application/sdp, not {0:?}")]
+    ContentType(String),
+    /// The body is larger than any offer.
+    #[error("the offer is larger than {MAX_BODY_LEN} bytes: offer fewer media sections, codecs or candidates")]
+    TooLarge,
+
+    /// The body is not SDP.
+    #[error("the body is not an SDP offer ({0}): send the text of RTCPeerConnection.createOffer() as it is")]
+    NotSdp(String),
+    /// More media sections than anybody needs.
+    #[error("the offer has {0} media sections, at most {max} are read: offer one video and one audio section", max = crate::signal::offer::SECTIONS_MAX)]
+    TooManySections(usize),
+    /// Two sections of one name.
+    #[error("two media sections of the offer have the mid {0:?}: give each one of its own")]
+    DuplicateMid(String),
+    /// ICE cannot work without.
+    #[error("the offer has no usable a=ice-ufrag and a=ice-pwd: both are needed, the first also without colons")]
+    NoIceCredentials,
+    /// DTLS cannot be trusted without.
+    #[error("the offer has no a=fingerprint of SHA-256, SHA-384 or SHA-512: media is encrypted here with DTLS-SRTP only")]
+    NoFingerprint,
+    /// A value of `a=setup` that says neither yes nor no.
+    #[error("the offer says a=setup:{0}: offer actpass, active or passive")]
+    Setup(String),
+    /// Several sections, several ports.
+    #[error(
+        "the offer has several media sections and no a=group:BUNDLE over them: one transport is used for all here, \
+         offer them bundled (RTCPeerConnection does by itself)"
+    )]
+    NoBundle,
+    /// RTCP on a port of its own.
+    #[error("the {0} section of the offer has no a=rtcp-mux: RTP and RTCP share one port here, offer a=rtcp-mux")]
+    NoRtcpMux(MediaKind),
+    /// A publisher who does not send.
+    #[error(
+        "the offer sends nothing: a publisher needs a video or audio section with a=sendonly or a=sendrecv. To watch, \
+         use the whep URL"
+    )]
+    NothingSent,
+    /// A viewer who does not receive.
+    #[error(
+        "the offer receives nothing: a viewer needs a video or audio section with a=recvonly or a=sendrecv. To publish, \
+         use the whip URL"
+    )]
+    NothingReceived,
+    /// A publisher with strange codecs only.
+    #[error("none of the offered {kind} codecs can be taken ({offered}): offer {}", list(CodecName::all(*.kind)))]
+    NoCodec {
+        /// Of which section.
+        kind: MediaKind,
+        /// Names of what was offered.
+        offered: String,
+    },
+    /// A viewer who cannot decode what there is.
+    #[error(
+        "the stream's {kind} is {codec}, and the offer cannot receive that ({offered}): use a player that decodes it, or \
+         publish with another codec"
+    )]
+    CannotDecode {
+        /// Of which section.
+        kind: MediaKind,
+        /// What the stream has.
+        codec: String,
+        /// Names of what was offered.
+        offered: String,
+    },
+    /// A viewer who asks for sound of a silent stream, or for pictures of a radio.
+    #[error("the stream has {has} only, and the offer receives {wants} only: offer to receive {has}")]
+    OtherKind {
+        /// What the stream has.
+        has: MediaKind,
+        /// What the offer has.
+        wants: MediaKind,
+    },
+
+    /// Nobody publishes there.
+    #[error(
+        "nobody publishes {0} yet: start a publisher at /{0}/publish in a browser or with the WHIP URL /{0}/whip, then \
+         retry"
+    )]
+    NoStream(String),
+    /// Somebody publishes there already, and the configuration protects them.
+    #[error("{0} has a publisher already, and this server does not let another take over: stop that one, or use another path")]
+    PublisherExists(String),
+    /// A session id that leads nowhere.
+    #[error("there is no such {role} session of {path}: it has ended, or the URL is not the one of the Location header")]
+    NoSession {
+        /// Of which kind.
+        role: Role,
+        /// The path in the URL.
+        path: String,
+    },
+    /// Full.
+    #[error("this server is full ({0} sessions): retry later, or raise its limit")]
+    TooManySessions(usize),
+    /// About to stop.
+    #[error("this server is shutting down: retry in a moment, or use another one")]
+    ShuttingDown,
+    /// Nothing that a client could be sent to.
+    #[error("this server knows no address to offer: give it an interface or an additional host, then retry")]
+    NoCandidates,
+    /// Something of our own failed.
+    #[error("the session could not be made ({0}): this is a fault of the server, please report it")]
+    Internal(String),
+}
+
+impl Refusal {
+    /// The status it is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::PathName(_)
+            | Self::NotSdp(_)
+            | Self::TooManySections(_)
+            | Self::DuplicateMid(_)
+            | Self::NoIceCredentials
+            | Self::NoFingerprint
+            | Self::Setup(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) | Self::NoStream(_) | Self::NoSession { .. } => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoBundle
+            | Self::NoRtcpMux(_)
+            | Self::NothingSent
+            | Self::NothingReceived
+            | Self::NoCodec { .. }
+            | Self::CannotDecode { .. }
+            | Self::OtherKind { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::PublisherExists(_) => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManySessions(_) | Self::ShuttingDown | Self::NoCandidates => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// `H264, VP8 or VP9`.
+fn list(names: &[CodecName]) -> String {
+    let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_was_wrong_and_what_to_do() {
+        let refusal = Refusal::NoCodec {
+            kind: MediaKind::Video,
+            offered: "H263, theora".to_owned(),
+        };
+        assert_eq!(
+            refusal.to_string(),
+            "none of the offered video codecs can be taken (H263, theora): offer H264, H265, VP8, VP9 or AV1"
+        );
+        let refusal = Refusal::NoStream("live/cam".to_owned());
+        assert_eq!(
+            refusal.to_string(),
+            "nobody publishes live/cam yet: start a publisher at /live/cam/publish in a browser or with the WHIP URL \
+             /live/cam/whip, then retry"
+        );
+        assert_eq!(refusal.status(), 404);
+    }
+}

@@ -1,0 +1,269 @@
+//! What an HTTP request wants, as far as that can be told without knowing who is connected.
+//!
+//! | URL | |
+//! |---|---|
+//! | `/` | the list of paths: a page, or JSON for who accepts that |
+//! | `/{path}/`, `/{path}/publish` | the pages that play and publish |
+//! | `/{path}/reader.js`, `/{path}/publisher.js` | their scripts |
+//! | `/{path}/whip`, `/{path}/whep` | the endpoints (RFC 9725, draft-ietf-wish-whep) |
+//! | `/{path}/whip/{secret}`, `/{path}/whep/{secret}` | a session |
+
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::config::Config;
+use crate::signal::offer::Offer;
+use crate::signal::policy::{self, Plan};
+use crate::signal::refusal::Refusal;
+use crate::signal::respond::{self, Envelope};
+use crate::signal::{MAX_BODY_LEN, Request, Response, Role};
+
+/// The longest path name in bytes.
+pub(crate) const PATH_LEN_MAX: usize = 255;
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    /// What it wants.
+    pub(crate) action: Action,
+    /// Every response to it goes through [`Envelope::finish`].
+    pub(crate) envelope: Envelope,
+}
+
+/// What a request wants.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// It is answered.
+    Respond(Response),
+    /// It is refused. To be logged, counted, and answered by [`respond::refused`].
+    Refuse(Refusal),
+    /// The list of paths as JSON, [`respond::list`].
+    List,
+    /// To publish. The offer is good, the rest depends on who is there.
+    Publish {
+        /// The path's name.
+        path: String,
+        /// The query, without its question mark.
+        query: Option<String>,
+        /// For the answer.
+        offer: Box<Offer>,
+        /// What was made of it.
+        plan: Box<Plan>,
+    },
+    /// To watch. What the plan is depends on what there is to see: [`policy::view`].
+    View {
+        /// The path's name.
+        path: String,
+        /// The query, without its question mark.
+        query: Option<String>,
+        /// The offer.
+        offer: Box<Offer>,
+    },
+    /// To end a session.
+    Delete {
+        /// Of which kind.
+        role: Role,
+        /// The path's name.
+        path: String,
+        /// The last part of its URL, as it came: not necessarily one that was ever given out.
+        secret: String,
+    },
+}
+
+/// Tells what a request wants.
+pub(crate) fn route(config: &Config, request: &Request) -> Routed {
+    let head = &request.head;
+    let envelope = Envelope::new(&config.allow_origins, &head.method, &head.headers);
+    let action = if head.method == Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        Action::Respond(respond::preflight())
+    } else {
+        action(config, request).unwrap_or_else(Action::Refuse)
+    };
+    Routed { action, envelope }
+}
+
+fn action(config: &Config, request: &Request) -> Result<Action, Refusal> {
+    let uri = &request.head.uri;
+    let path = decoded(uri.path());
+    match Target::of(&path)? {
+        Target::Asterisk => on_asterisk(request),
+        Target::Root if is_read(request) && wants_json(&request.head.headers) => Ok(Action::List),
+        Target::Root => file(request, "index.html"),
+        Target::Icon if is_read(request) => Ok(Action::Respond(respond::empty(StatusCode::NOT_FOUND))),
+        Target::Icon => only(request, READ),
+        Target::File { name } => file(request, name),
+        Target::Redirect { to } if is_read(request) => {
+            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            Ok(Action::Respond(respond::redirect(&format!("{to}{query}"))))
+        }
+        Target::Redirect { .. } => only(request, READ),
+        Target::Endpoint { role, path } => endpoint(config, request, role, path),
+        Target::Session { role, path, secret } => match request.head.method {
+            Method::DELETE => Ok(Action::Delete {
+                role,
+                path: path.to_owned(),
+                secret: secret.to_owned(),
+            }),
+            _ => only(request, "OPTIONS, DELETE"),
+        },
+    }
+}
+
+/// Methods of what can only be read.
+const READ: &str = "OPTIONS, GET, HEAD";
+
+/// What a URL names.
+#[derive(Debug, PartialEq, Eq)]
+enum Target<'a> {
+    Asterisk,
+    Root,
+    Icon,
+    File { name: &'static str },
+    Redirect { to: String },
+    Endpoint { role: Role, path: &'a str },
+    Session { role: Role, path: &'a str, secret: &'a str },
+}
+
+impl<'a> Target<'a> {
+    fn of(url_path: &'a str) -> Result<Self, Refusal> {
+        let whole = match url_path {
+            "*" => return Ok(Self::Asterisk),
+            "/" | "" => return Ok(Self::Root),
+            "/favicon.ico" => return Ok(Self::Icon),
+            other => other.strip_prefix('/').unwrap_or(other),
+        };
+        let (name, has_slash) = match whole.strip_suffix('/') {
+            Some(name) => (name, true),
+            None => (whole, false),
+        };
+        let target = match name.rsplit_once('/') {
+            Some((path, "whip")) => Self::Endpoint { role: Role::Publish, path: checked(path)? },
+            Some((path, "whep")) => Self::Endpoint { role: Role::View, path: checked(path)? },
+            Some((path, "publish")) if has_slash => Self::Redirect { to: format!("/{}/publish", checked(path)?) },
+            Some((path, "publish")) => file_of(path, "publish.html")?,
+            Some((path, "reader.js")) if !has_slash => file_of(path, "reader.js")?,
+            Some((path, "publisher.js")) if !has_slash => file_of(path, "publisher.js")?,
+            Some((endpoint, secret)) => match endpoint.rsplit_once('/') {
+                Some((path, "whip")) => Self::Session { role: Role::Publish, path: checked(path)?, secret },
+                Some((path, "whep")) => Self::Session { role: Role::View, path: checked(path)?, secret },
+                _ => Self::page(name, has_slash)?,
+            },
+            None => Self::page(name, has_slash)?,
+        };
+        Ok(target)
+    }
+
+    fn page(name: &str, has_slash: bool) -> Result<Self, Refusal> {
+        if has_slash {
+            return file_of(name, "play.html");
+        }
+        Ok(Self::Redirect { to: format!("/{}/", checked(name)?) })
+    }
+}
+
+fn file_of<'a>(path: &str, name: &'static str) -> Result<Target<'a>, Refusal> {
+    checked(path)?;
+    Ok(Target::File { name })
+}
+
+/// A path name, if it is one: letters, digits and `_ - . ~` in segments that are separated by `/`.
+fn checked(path: &str) -> Result<&str, Refusal> {
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-.~".contains(&byte))
+    };
+    if path.len() <= PATH_LEN_MAX && path.split('/').all(is_segment) {
+        Ok(path)
+    } else {
+        Err(Refusal::PathName(path.chars().take(PATH_LEN_MAX).collect()))
+    }
+}
+
+/// The path of a URL with its percent codes resolved. What is not UTF-8 then becomes characters
+/// that no path name has.
+fn decoded(path: &str) -> std::borrow::Cow<'_, str> {
+    percent_encoding::percent_decode_str(path).decode_utf8_lossy()
+}
+
+fn is_read(request: &Request) -> bool {
+    matches!(request.head.method, Method::GET | Method::HEAD)
+}
+
+/// Browsers name HTML and programs that want JSON name that; `*/*` is for people with curl, who
+/// get the page.
+fn wants_json(headers: &HeaderMap) -> bool {
+    let names = |wanted: &str| {
+        headers
+            .get_all(ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|range| media_type(range).eq_ignore_ascii_case(wanted))
+    };
+    names("application/json") && !names("text/html")
+}
+
+/// A media type without its parameters.
+fn media_type(value: &str) -> &str {
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+fn file(request: &Request, name: &'static str) -> Result<Action, Refusal> {
+    if !is_read(request) {
+        return only(request, READ);
+    }
+    respond::asset(name)
+        .map(Action::Respond)
+        .ok_or_else(|| Refusal::NotFound(request.head.uri.path().to_owned()))
+}
+
+fn on_asterisk(request: &Request) -> Result<Action, Refusal> {
+    only(request, "OPTIONS, GET, HEAD, POST, DELETE")
+}
+
+/// `OPTIONS` is told what is possible, any other method is refused.
+fn only(request: &Request, allow: &'static str) -> Result<Action, Refusal> {
+    if request.head.method == Method::OPTIONS {
+        return Ok(Action::Respond(respond::options(allow)));
+    }
+    Err(Refusal::Method {
+        method: request.head.method.to_string(),
+        target: request.head.uri.path().to_owned(),
+        allow,
+    })
+}
+
+/// A POST without the right content type is refused with 415, which is what HTTP has for it
+/// (RFC 9110 §15.5.16); RFC 9725 §4.2 leaves the choice.
+fn endpoint(config: &Config, request: &Request, role: Role, path: &str) -> Result<Action, Refusal> {
+    match request.head.method {
+        Method::OPTIONS => return Ok(Action::Respond(respond::endpoint_options(&config.ice_servers))),
+        Method::POST => {}
+        _ => return only(request, "OPTIONS, POST"),
+    }
+    let content_type = request.head.headers.get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media_type(content_type).eq_ignore_ascii_case("application/sdp") {
+        return Err(Refusal::ContentType(content_type.chars().take(64).collect()));
+    }
+    if request.body.len() > MAX_BODY_LEN {
+        return Err(Refusal::TooLarge);
+    }
+    let offer = Box::new(Offer::parse(&request.body)?);
+    let path = path.to_owned();
+    let query = request.head.uri.query().map(str::to_owned);
+    Ok(match role {
+        Role::Publish => {
+            let plan = Box::new(policy::publish(&offer)?);
+            Action::Publish {
+                path,
+                query,
+                offer,
+                plan,
+            }
+        }
+        Role::View => Action::View { path, query, offer },
+    })
+}

@@ -1,0 +1,116 @@
+//! The viewers of a path on one transport, visited in turn.
+//!
+//! News on the path costs one assignment, however many viewers there are: each is visited once
+//! after it. What comes while a round is under way begins the round anew from where it stands, so
+//! that nobody is visited twice before everybody was visited once.
+
+use crate::ids::SessionId;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Audience {
+    viewers: Vec<SessionId>,
+    /// Whose turn it is.
+    next: usize,
+    /// How many are still to be visited.
+    remaining: usize,
+}
+
+impl Audience {
+    pub(crate) fn admit(&mut self, viewer: SessionId) {
+        self.viewers.push(viewer);
+        self.remaining += 1;
+    }
+
+    pub(crate) fn retire(&mut self, viewer: SessionId) {
+        let Some(place) = self.viewers.iter().position(|v| *v == viewer) else {
+            return;
+        };
+        self.viewers.swap_remove(place);
+        // Whoever was moved into the gap may lose its turn: the round begins anew.
+        self.remaining = self.viewers.len();
+        self.next = 0;
+    }
+
+    /// There is news for everybody. Returns whether nobody was due before.
+    pub(crate) fn alert(&mut self) -> bool {
+        let idle = self.remaining == 0;
+        self.remaining = self.viewers.len();
+        idle && self.remaining > 0
+    }
+
+    /// Whose turn it is. The turn stays until [`done`](Self::done).
+    pub(crate) fn turn(&self) -> Option<SessionId> {
+        if self.remaining == 0 {
+            return None;
+        }
+        self.viewers.get(self.next).copied()
+    }
+
+    /// Whoever had the turn has got everything.
+    pub(crate) fn done(&mut self) {
+        self.remaining = self.remaining.saturating_sub(1);
+        self.next += 1;
+        if self.next >= self.viewers.len() {
+            self.next = 0;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.viewers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn viewer(slot: u32) -> SessionId {
+        SessionId { slot, generation: 0 }
+    }
+
+    fn round(audience: &mut Audience) -> Vec<u32> {
+        std::iter::from_fn(|| {
+            let turn = audience.turn()?;
+            audience.done();
+            Some(turn.slot)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn everybody_is_visited_once_after_news() {
+        let mut audience = Audience::default();
+        for slot in 0..3 {
+            audience.admit(viewer(slot));
+        }
+        assert_eq!(round(&mut audience), [0, 1, 2]);
+        assert!(audience.alert());
+        assert!(!audience.alert());
+        assert_eq!(audience.turn(), Some(viewer(0)));
+        audience.done();
+        assert!(!audience.alert());
+        assert_eq!(round(&mut audience), [1, 2, 0]);
+    }
+
+    #[test]
+    fn leaving_costs_nobody_else_a_turn() {
+        let mut audience = Audience::default();
+        for slot in 0..4 {
+            audience.admit(viewer(slot));
+        }
+        audience.done();
+        audience.done();
+        audience.retire(viewer(0));
+        let mut visited = round(&mut audience);
+        visited.sort_unstable();
+        assert_eq!(visited, [1, 2, 3]);
+        audience.retire(viewer(9));
+        assert_eq!(audience.len(), 3);
+    }
+
+    #[test]
+    fn news_for_nobody_is_no_news() {
+        assert!(!Audience::default().alert());
+    }
+}

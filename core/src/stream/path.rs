@@ -1,0 +1,123 @@
+//! A path: what is published under a name, and who watches it.
+
+use std::time::Instant;
+
+use crate::config::HistoryLimits;
+use crate::ids::{PathId, SessionId, TransportId};
+use crate::media::{Codec, Match, MediaKind};
+use crate::stream::audience::Audience;
+use crate::stream::keyframes::KeyframeRequests;
+use crate::stream::track::Track;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Path {
+    pub(crate) id: PathId,
+    pub(crate) name: String,
+    /// Whose packets are taken.
+    pub(crate) publisher: Option<SessionId>,
+    pub(crate) video: Option<Track>,
+    pub(crate) audio: Option<Track>,
+    /// Requests for keyframes of the video track.
+    pub(crate) keyframes: KeyframeRequests,
+    /// When the path ends, if nobody publishes until then.
+    pub(crate) ends: Option<Instant>,
+    /// By transport.
+    audiences: Vec<Audience>,
+}
+
+/// The codecs of a path's tracks.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Codecs {
+    pub(crate) video: Option<Codec>,
+    pub(crate) audio: Option<Codec>,
+}
+
+impl Path {
+    pub(crate) fn new(id: PathId, name: String, transports: usize) -> Self {
+        let mut audiences = Vec::new();
+        audiences.resize_with(transports, Audience::default);
+        Self {
+            id,
+            name,
+            publisher: None,
+            video: None,
+            audio: None,
+            keyframes: KeyframeRequests::default(),
+            ends: None,
+            audiences,
+        }
+    }
+
+    pub(crate) fn track(&self, kind: MediaKind) -> Option<&Track> {
+        match kind {
+            MediaKind::Video => self.video.as_ref(),
+            MediaKind::Audio => self.audio.as_ref(),
+        }
+    }
+
+    pub(crate) fn track_mut(&mut self, kind: MediaKind) -> Option<&mut Track> {
+        match kind {
+            MediaKind::Video => self.video.as_mut(),
+            MediaKind::Audio => self.audio.as_mut(),
+        }
+    }
+
+    fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.video.iter().chain(&self.audio)
+    }
+
+    pub(crate) fn codecs(&self) -> Codecs {
+        Codecs {
+            video: self.video.as_ref().map(|t| t.codec().clone()),
+            audio: self.audio.as_ref().map(|t| t.codec().clone()),
+        }
+    }
+
+    /// Names of the codecs of its tracks, video first.
+    pub(crate) fn codec_names(&self) -> Vec<String> {
+        self.tracks().map(|t| t.codec().to_string()).collect()
+    }
+
+    /// A publisher of these codecs takes over. Returns whether the tracks go on; if not they are
+    /// new, and nobody who watched the old ones can watch them.
+    pub(crate) fn begin(&mut self, publisher: SessionId, codecs: Codecs, limits: HistoryLimits) -> bool {
+        self.publisher = Some(publisher);
+        self.ends = None;
+        let goes_on = succeeds(self.video.as_ref(), codecs.video.as_ref())
+            && succeeds(self.audio.as_ref(), codecs.audio.as_ref());
+        for (track, codec) in [(&mut self.video, codecs.video), (&mut self.audio, codecs.audio)] {
+            match (track, codec) {
+                (Some(track), Some(codec)) if goes_on => track.begin(codec),
+                (track, codec) => *track = codec.map(|codec| Track::new(codec, limits)),
+            }
+        }
+        goes_on
+    }
+
+    /// Whether the tracks' timestamps are mapped to NTP time by the publisher's sender reports:
+    /// only if all have one, so that they agree with each other.
+    pub(crate) fn by_report(&self) -> bool {
+        self.tracks().all(Track::has_sender_report)
+    }
+
+    pub(crate) fn audience(&mut self, transport: TransportId) -> Option<&mut Audience> {
+        self.audiences.get_mut(usize::from(transport.0))
+    }
+
+    pub(crate) fn audiences(&mut self) -> impl Iterator<Item = (TransportId, &mut Audience)> {
+        (0..).map(TransportId).zip(&mut self.audiences)
+    }
+
+    pub(crate) fn viewer_count(&self) -> usize {
+        self.audiences.iter().map(Audience::len).sum()
+    }
+}
+
+/// Whether whoever plays the old track can play one of this codec in its place.
+fn succeeds(old: Option<&Track>, new: Option<&Codec>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => new.fits(old.codec()) != Match::No,
+        (old, new) => old.is_none() && new.is_none(),
+    }
+}

@@ -1,0 +1,240 @@
+//! One media stream of a path: its history, its keyframes, and how its publishers' numbers become
+//! its own.
+//!
+//! Publishers come and go, each with sequence numbers and timestamps of its own; the track's go
+//! on. The mapping is fixed by the first packet that is taken from a publisher, and nothing from
+//! before that packet is taken later: an extended sequence number of the track never stands for
+//! two packets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::HistoryLimits;
+use crate::media::{Codec, MediaKind, is_keyframe};
+use crate::stream::history::{Entry, History, Position, Unrecorded};
+use crate::time::ntp_interval;
+
+/// Where the extended sequence numbers of a track begin. A viewer's packet indices begin below
+/// 2¹⁵ and are found by subtraction, which must not reach below zero.
+const FIRST_SEQUENCE: u64 = 1 << 16;
+
+/// The largest payload that is forwarded. With header, tag and the two bytes of an RTX header it
+/// fills 1,500 bytes.
+pub(crate) const PAYLOAD_LEN_MAX: usize = 1500 - 12 - 16 - 2;
+
+/// How far back the beginning of a keyframe's access unit is looked for, in packets. More finds
+/// the beginning of larger keyframes; the search costs once per keyframe.
+const ACCESS_UNIT_MAX: u64 = 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Track {
+    codec: Codec,
+    history: History,
+    keyframe: Option<Keyframe>,
+    /// How the present publisher's numbers are mapped; none before its first packet.
+    mapping: Option<Mapping>,
+    /// Arrival and timestamp of the packet recorded last.
+    last: Option<(Instant, u32)>,
+    /// The present publisher's last sender report.
+    report: Option<ReportAnchor>,
+}
+
+/// Where a viewer may begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keyframe {
+    /// Where the first packet of its access unit stands.
+    pub(crate) position: Position,
+    /// The lowest sequence number of its access unit.
+    pub(crate) sequence: u64,
+    pub(crate) arrived: Instant,
+    timestamp: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mapping {
+    /// What is added to the publisher's extended sequence numbers, wrapping.
+    sequence: u64,
+    /// What is added to the publisher's timestamps, wrapping.
+    timestamp: u32,
+    /// The track's sequence number at which this publisher begins.
+    floor: u64,
+}
+
+/// A sender report of the publisher, in the track's timestamps.
+#[derive(Debug, Clone, Copy)]
+struct ReportAnchor {
+    ntp: u64,
+    timestamp: u32,
+    received: Instant,
+}
+
+/// One RTP packet of the publisher, decrypted.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    /// The publisher's extended sequence number.
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) payload: Arc<[u8]>,
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// It is in the history. `keyframe`: it is part of one.
+    Recorded { keyframe: bool },
+    /// A new publisher's video begins with a keyframe, which has not come.
+    AwaitsKeyframe,
+    /// It is longer than [`PAYLOAD_LEN_MAX`].
+    TooLong,
+    /// It came twice, or after its time.
+    Unrecorded,
+}
+
+impl Track {
+    pub(crate) fn new(codec: Codec, limits: HistoryLimits) -> Self {
+        Self {
+            codec,
+            history: History::new(limits),
+            keyframe: None,
+            mapping: None,
+            last: None,
+            report: None,
+        }
+    }
+
+    pub(crate) fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The newest keyframe whose beginning is still in the history.
+    pub(crate) fn keyframe(&self) -> Option<Keyframe> {
+        self.keyframe.filter(|k| k.position >= self.history.tail())
+    }
+
+    /// Another publisher begins, with a codec that whoever plays the present one can play.
+    pub(crate) fn begin(&mut self, codec: Codec) {
+        self.codec = codec;
+        self.mapping = None;
+        self.report = None;
+    }
+
+    /// Takes in a packet of the present publisher.
+    pub(crate) fn receive(&mut self, now: Instant, packet: Packet) -> Received {
+        if packet.payload.len() > PAYLOAD_LEN_MAX {
+            return Received::TooLong;
+        }
+        let keyframe = is_keyframe(self.codec.name, &packet.payload);
+        let is_video = self.codec.kind() == MediaKind::Video;
+        let mapping = match self.mapping {
+            Some(mapping) => mapping,
+            None if is_video && !keyframe => return Received::AwaitsKeyframe,
+            None => self.mapping_from(now, &packet),
+        };
+        let sequence = packet.sequence.wrapping_add(mapping.sequence);
+        let timestamp = packet.timestamp.wrapping_add(mapping.timestamp);
+        if sequence < mapping.floor {
+            return Received::Unrecorded;
+        }
+        let entry = Entry {
+            sequence,
+            timestamp,
+            marker: packet.marker,
+            arrived: now,
+            payload: packet.payload,
+        };
+        match self.history.record(entry) {
+            Ok(position) => {
+                self.mapping = Some(mapping);
+                self.last = Some((now, timestamp));
+                let keyframe = keyframe && is_video;
+                if keyframe {
+                    self.note_keyframe(now, position, sequence, timestamp);
+                }
+                Received::Recorded { keyframe }
+            }
+            Err(Unrecorded::Duplicate | Unrecorded::TooLate) => Received::Unrecorded,
+        }
+    }
+
+    /// The mapping by which this packet follows on what was recorded last.
+    fn mapping_from(&self, now: Instant, packet: &Packet) -> Mapping {
+        let floor = self.history.next_sequence().max(FIRST_SEQUENCE);
+        let timestamp = match self.last {
+            Some((arrived, last)) => {
+                let gap = self.ticks(now.saturating_duration_since(arrived)).max(1);
+                last.wrapping_add(gap).wrapping_sub(packet.timestamp)
+            }
+            None => 0,
+        };
+        Mapping {
+            sequence: floor.wrapping_sub(packet.sequence),
+            timestamp,
+            floor,
+        }
+    }
+
+    fn note_keyframe(&mut self, now: Instant, position: Position, sequence: u64, timestamp: u32) {
+        let known = self.keyframe.filter(|k| k.timestamp == timestamp && position - k.position < ACCESS_UNIT_MAX);
+        let mut keyframe = known.unwrap_or(Keyframe {
+            position,
+            sequence,
+            arrived: now,
+            timestamp,
+        });
+        keyframe.sequence = keyframe.sequence.min(sequence);
+        if known.is_none() {
+            let begin = self.history.tail().max(position.saturating_sub(ACCESS_UNIT_MAX));
+            for earlier in begin..position {
+                let Some(entry) = self.history.get(earlier).filter(|e| e.timestamp == timestamp) else {
+                    continue;
+                };
+                keyframe.position = keyframe.position.min(earlier);
+                keyframe.sequence = keyframe.sequence.min(entry.sequence);
+            }
+        }
+        self.keyframe = Some(keyframe);
+    }
+
+    /// A sender report of the present publisher: `ntp` and its RTP timestamp name one moment.
+    pub(crate) fn handle_sender_report(&mut self, received: Instant, ntp: u64, timestamp: u32) {
+        let Some(mapping) = self.mapping else { return };
+        self.report = Some(ReportAnchor {
+            ntp,
+            timestamp: timestamp.wrapping_add(mapping.timestamp),
+            received,
+        });
+    }
+
+    /// Whether the publisher has said which moment its timestamps mean.
+    pub(crate) fn has_sender_report(&self) -> bool {
+        self.report.is_some()
+    }
+
+    /// NTP time and the track's RTP timestamp of this moment, by the publisher's sender report if
+    /// `by_report`, else by when packets arrive. `ntp_now` is our own clock.
+    pub(crate) fn moment(&self, now: Instant, ntp_now: u64, by_report: bool) -> Option<(u64, u32)> {
+        let (ntp, timestamp, at) = match self.report.filter(|_| by_report) {
+            Some(report) => {
+                let since = now.saturating_duration_since(report.received);
+                (report.ntp.wrapping_add(ntp_interval(since)), report.timestamp, report.received)
+            }
+            None => {
+                let (arrived, timestamp) = self.last?;
+                (ntp_now, timestamp, arrived)
+            }
+        };
+        let since = now.saturating_duration_since(at);
+        Some((ntp, timestamp.wrapping_add(self.ticks(since))))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
+    fn ticks(&self, interval: Duration) -> u32 {
+        (interval.as_nanos() * u128::from(self.codec.clock_rate) / 1_000_000_000) as u32
+    }
+}
