@@ -61,11 +61,26 @@ pub(crate) struct Control {
     crypto: Arc<CryptoProvider>,
     selected: Option<Route>,
     dtls_timeout: Option<Instant>,
-    verified: bool,
-    keys: Option<(KeyingMaterial, SrtpProfile)>,
+    handshake: Handshake,
     /// The synthetic candidates that ICE has been told of, by family.
     has_v4: bool,
     has_v6: bool,
+}
+
+/// What a DTLS handshake has to bring, in whatever order it does.
+#[derive(Debug, Default)]
+struct Handshake {
+    /// The peer has shown the certificate that its offer announced.
+    verified: bool,
+    connected: bool,
+    keys: Option<(KeyingMaterial, SrtpProfile)>,
+}
+
+impl Handshake {
+    /// The keys, once all is there.
+    fn take(&mut self) -> Option<(KeyingMaterial, SrtpProfile)> {
+        if self.verified && self.connected { self.keys.take() } else { None }
+    }
 }
 
 /// What came of an input.
@@ -98,8 +113,7 @@ impl Control {
             crypto: shared.crypto.clone(),
             selected: None,
             dtls_timeout: None,
-            verified: false,
-            keys: None,
+            handshake: Handshake::default(),
             has_v4: false,
             has_v6: false,
         }
@@ -199,25 +213,22 @@ impl Control {
                     if !self.fingerprint.matches(certificate) {
                         return Some(Progress::Ended(EndReason::Fingerprint));
                     }
-                    self.verified = true;
+                    self.handshake.verified = true;
                 }
-                Output::KeyingMaterial(material, profile) => self.keys = Some((material, profile)),
-                Output::Connected => return Some(self.on_connected()),
+                Output::KeyingMaterial(material, profile) => self.handshake.keys = Some((material, profile)),
+                Output::Connected => self.handshake.connected = true,
                 Output::CloseNotify => return Some(Progress::Ended(EndReason::PeerClosed)),
                 // Data channels are not offered; a datagram fits the scratch buffer.
                 _ => return None,
             }
-        }
-    }
-
-    fn on_connected(&mut self) -> Progress {
-        let Some((material, profile)) = self.keys.take().filter(|_| self.verified) else {
-            return Progress::Ended(EndReason::Fingerprint);
-        };
-        let provider = self.crypto.srtp_provider;
-        match srtp::derive(profile, &material, self.dtls.is_active(), provider) {
-            Some(keys) => Progress::Connected(Box::new(keys)),
-            None => Progress::Ended(EndReason::NoAead(profile.to_string())),
+            if let Some((material, profile)) = self.handshake.take() {
+                let provider = self.crypto.srtp_provider;
+                let keys = srtp::derive(profile, &material, self.dtls.is_active(), provider);
+                return Some(match keys {
+                    Some(keys) => Progress::Connected(Box::new(keys)),
+                    None => Progress::Ended(EndReason::NoAead(profile.to_string())),
+                });
+            }
         }
     }
 

@@ -253,3 +253,6 @@ impl fmt::Display for Colons<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -480,3 +480,222 @@ fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item 
 fn typed<T: TypedAttribute>(attributes: &[Attribute]) -> impl Iterator<Item = T> {
     values(attributes, T::NAME).filter_map(|value| value.parse().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::CodecName;
+
+    fn read(text: &str) -> Offer {
+        Offer::parse(text.as_bytes()).unwrap()
+    }
+
+    fn refused(text: &str) -> Refusal {
+        Offer::parse(text.as_bytes()).unwrap_err()
+    }
+
+    /// An offer with one section of the given lines.
+    fn section(lines: &str) -> Section {
+        read(&format!("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n{lines}"))
+            .sections
+            .remove(0)
+    }
+
+    #[test]
+    fn chromium_s_offer_is_read_whole() {
+        let offer = read(include_str!("testdata/chromium-publish.sdp"));
+        assert_eq!(offer.bundle, ["0", "1"]);
+        let [audio, video] = offer.sections.as_slice() else {
+            panic!("two sections")
+        };
+        assert_eq!(audio.kind, Some(MediaKind::Audio));
+        assert_eq!(audio.direction, Direction::SendOnly);
+        assert!(audio.rtcp_mux && audio.rtcp_rsize);
+        assert_eq!(audio.transport.setup.as_deref(), Some("actpass"));
+        assert_eq!(audio.transport.fingerprints.first().unwrap().hash, Hash::Sha256);
+        assert_eq!(
+            audio.codec_names(),
+            "opus, red, G722, PCMU, PCMA, CN, telephone-event"
+        );
+
+        assert_eq!(video.kind, Some(MediaKind::Video));
+        assert_eq!(video.mid.as_deref(), Some("1"));
+        let (vp8, codec) = video.known().next().unwrap();
+        assert_eq!((vp8.payload_type, codec.name), (96, CodecName::Vp8));
+        assert_eq!(
+            vp8.feedback,
+            Feedback {
+                nack: true,
+                nack_pli: true,
+                ccm_fir: true,
+                transport_cc: true
+            }
+        );
+        assert_eq!(video.payloads[1].repairs, Some(96));
+        assert_eq!(video.repairs.len(), 1);
+        assert_eq!(video.ssrcs, [video.repairs[0].0, video.repairs[0].1]);
+    }
+
+    #[test]
+    fn a_data_channel_is_neither_video_nor_audio() {
+        let offer = read(include_str!("testdata/chromium-view.sdp"));
+        let application = &offer.sections[2];
+        assert_eq!((application.kind, application.media.as_str()), (None, "application"));
+        assert_eq!(application.formats, "webrtc-datachannel");
+        assert!(application.payloads.is_empty());
+    }
+
+    #[test]
+    fn layers_of_a_simulcast_keep_their_order() {
+        let offer = read(include_str!("testdata/chromium-simulcast.sdp"));
+        assert_eq!(offer.sections[0].rids, ["h", "l"]);
+        assert!(offer.sections[0].ssrcs.is_empty());
+    }
+
+    #[test]
+    fn gstreamer_s_oddities_pass() {
+        let offer = read(include_str!("testdata/gstreamer-publish.sdp"));
+        let audio = &offer.sections[1];
+        assert_eq!(audio.mid.as_deref(), Some("audio1"));
+        assert!(audio.bundle_only && audio.port == 0);
+        assert_eq!(audio.known().next().unwrap().1.name, CodecName::Opus);
+    }
+
+    #[test]
+    fn bare_line_feeds_pass() {
+        let offer = read(include_str!("testdata/ffmpeg-publish.sdp"));
+        assert_eq!(offer.sections.len(), 2);
+        assert_eq!(offer.sections[1].repairs, [(1_168_048_479, 1_168_048_480)]);
+        let crlf = include_str!("testdata/ffmpeg-publish.sdp").replace('\n', "\r\n");
+        assert_eq!(read(&crlf), offer);
+    }
+
+    #[test]
+    fn the_strongest_fingerprint_comes_first() {
+        let offer = read(include_str!("testdata/aiortc-publish.sdp"));
+        let hashes: Vec<_> = offer.sections[0]
+            .transport
+            .fingerprints
+            .iter()
+            .map(|fingerprint| fingerprint.hash)
+            .collect();
+        assert_eq!(hashes, [Hash::Sha512, Hash::Sha384, Hash::Sha256]);
+    }
+
+    #[test]
+    fn a_fingerprint_knows_its_certificate() {
+        let certificate = b"not really one";
+        let hash: Vec<_> = ring::digest::digest(&ring::digest::SHA256, certificate)
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let section = section(&format!("a=fingerprint:SHA-256 {}\r\n", hash.join(":")));
+        let fingerprint = &section.transport.fingerprints[0];
+        assert!(fingerprint.matches(certificate));
+        assert!(!fingerprint.matches(b"another"));
+    }
+
+    #[test]
+    fn weak_and_cut_fingerprints_count_as_absent() {
+        let section = section("a=fingerprint:sha-1 00:01:02\r\na=fingerprint:sha-256 00:01:02\r\n");
+        assert!(section.transport.fingerprints.is_empty());
+    }
+
+    #[test]
+    fn attributes_of_the_session_hold_where_a_section_has_none() {
+        let offer = read(
+            "v=0\r\na=ice-ufrag:session\r\na=ice-pwd:secret\r\na=setup:passive\r\na=sendonly\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:own\r\na=recvonly\r\n",
+        );
+        assert_eq!(offer.sections[0].transport.ufrag.as_deref(), Some("session"));
+        assert_eq!(offer.sections[0].direction, Direction::SendOnly);
+        assert_eq!(offer.sections[1].transport.ufrag.as_deref(), Some("own"));
+        assert_eq!(offer.sections[1].transport.pwd.as_deref(), Some("secret"));
+        assert_eq!(offer.sections[1].transport.setup.as_deref(), Some("passive"));
+        assert_eq!(offer.sections[1].direction, Direction::RecvOnly);
+    }
+
+    #[test]
+    fn static_payload_types_need_no_rtpmap() {
+        let offer = read("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 8 3 0\r\n");
+        let known: Vec<_> = offer.sections[0].known().map(|(_, codec)| codec.name).collect();
+        assert_eq!(known, [CodecName::Pcma, CodecName::Pcmu]);
+        assert_eq!(
+            offer.sections[0].codec_names(),
+            "PCMA, payload type 3 without a=rtpmap, PCMU"
+        );
+    }
+
+    #[test]
+    fn feedback_for_all_payload_types_is_for_each() {
+        let section = section("a=rtpmap:96 VP8/90000\r\na=rtcp-fb:* nack pli\r\na=rtcp-fb:97 nack\r\n");
+        assert!(section.payloads.iter().all(|payload| payload.feedback.nack_pli));
+        assert!(!section.payloads[0].feedback.nack && section.payloads[1].feedback.nack);
+    }
+
+    #[test]
+    fn a_codec_under_the_wrong_kind_is_not_known() {
+        assert_eq!(section("a=rtpmap:96 opus/48000/2\r\n").known().count(), 0);
+    }
+
+    #[test]
+    fn what_does_not_parse_counts_as_absent() {
+        let section = section(
+            "a=rtpmap:96 VP8/fast\r\na=fmtp:97\r\na=mid:two words\r\na=ice-ufrag:with:colon\r\na=ssrc:many\r\n\
+             a=extmap:0 urn:x\r\na=ssrc-group:FID 1\r\na=rtcp-fb:\r\n",
+        );
+        assert_eq!(section.known().count(), 0);
+        assert_eq!((section.mid, section.transport.ufrag), (None, None));
+        assert!(section.ssrcs.is_empty() && section.extensions.is_empty() && section.repairs.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_sdp_is_refused_with_400() {
+        for text in ["", "hello", "{\"type\":\"offer\"}", "v=1\r\n", "v=0\r\ns=-\r\nt=0 0\r\n"] {
+            let refusal = refused(text);
+            assert!(matches!(refusal, Refusal::NotSdp(_)), "{text:?}");
+            assert_eq!(refusal.status(), 400);
+        }
+        assert!(matches!(
+            Offer::parse(b"v=0\r\ns=\xff\xfe\r\nm=audio 9 RTP/AVP 0\r\n"),
+            Err(Refusal::NotSdp(_))
+        ));
+    }
+
+    #[test]
+    fn sections_are_bounded_and_have_names_of_their_own() {
+        let many = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(SECTIONS_MAX + 1);
+        assert_eq!(
+            refused(&format!("v=0\r\n{many}")),
+            Refusal::TooManySections(SECTIONS_MAX + 1)
+        );
+        let twins = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:a\r\n".repeat(2);
+        assert_eq!(refused(&format!("v=0\r\n{twins}")), Refusal::DuplicateMid("a".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    "a=(rtpmap|fmtp|rtcp-fb|extmap|ssrc|ssrc-group|rid|group|fingerprint|mid|setup):[ -~]{0,24}",
+                    "m=(video|audio|application) [0-9]{1,6} [A-Z/]{0,12}( [0-9]{1,4}){0,4}",
+                    "[a-z]=[ -~]{0,24}",
+                    "\\PC{0,16}",
+                ],
+                0..24,
+            )
+        ) {
+            let _ = Offer::parse(format!("v=0\r\n{}\r\n", lines.join("\r\n")).as_bytes());
+        }
+
+        #[test]
+        fn no_cut_of_an_offer_makes_it_panic(length in 0_usize..6_000) {
+            let whole = include_bytes!("testdata/chromium-publish.sdp");
+            let _ = Offer::parse(&whole[..length.min(whole.len())]);
+        }
+    }
+}

@@ -379,3 +379,231 @@ fn forget_repeated_sources(plan: &mut Plan) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::CodecName;
+    use crate::signal::offer::Hash;
+
+    const CHROMIUM: &str = include_str!("testdata/chromium-publish.sdp");
+    const CHROMIUM_VIEW: &str = include_str!("testdata/chromium-view.sdp");
+
+    fn offer(text: &str) -> Offer {
+        Offer::parse(text.as_bytes()).unwrap()
+    }
+
+    fn publish_text(text: &str) -> Result<Plan, Refusal> {
+        publish(&offer(text))
+    }
+
+    fn video(name: &str, fmtp: &str) -> Codec {
+        Codec::from_sdp(name, 90_000, 1, fmtp).unwrap()
+    }
+
+    fn opus() -> Codec {
+        Codec::from_sdp("opus", 48_000, 2, "").unwrap()
+    }
+
+    fn without(text: &str, pattern: &str) -> String {
+        text.lines()
+            .filter(|line| !line.starts_with(pattern))
+            .map(|line| format!("{line}\r\n"))
+            .collect()
+    }
+
+    #[test]
+    fn a_browser_publishes_its_first_codecs() {
+        let plan = publish_text(CHROMIUM).unwrap();
+        assert_eq!(plan.dtls, DtlsRole::Server);
+        let video = plan.video.as_ref().unwrap();
+        assert_eq!((video.m_line, video.mid.as_str()), (1, "1"));
+        assert_eq!((video.codec.name, video.payload_type), (CodecName::Vp8, 96));
+        assert_eq!(video.rtx_payload_type, Some(97));
+        assert!(video.ssrc.is_some() && video.rtx_ssrc.is_some() && video.ssrc != video.rtx_ssrc);
+        assert!(video.transport_cc_id.is_some() && video.mid_id.is_some());
+        assert!(video.feedback.nack && video.feedback.nack_pli && video.feedback.ccm_fir && video.feedback.transport_cc);
+        let audio = plan.audio.as_ref().unwrap();
+        assert_eq!((audio.codec.name, audio.payload_type), (CodecName::Opus, 111));
+        assert_eq!((audio.rtx_payload_type, audio.rtx_ssrc), (None, None));
+        assert_eq!(plan.tracks().map(|track| track.m_line).collect::<Vec<_>>(), [1, 0]);
+    }
+
+    #[test]
+    fn one_who_offers_to_be_passive_is_met_actively() {
+        let plan = publish_text(include_str!("testdata/ffmpeg-publish.sdp")).unwrap();
+        assert_eq!(plan.dtls, DtlsRole::Client);
+        let video = plan.video.unwrap();
+        assert_eq!(video.codec.name, CodecName::H264);
+        assert!(video.feedback.nack && !video.feedback.nack_pli);
+        assert_eq!(video.transport_cc_id, None);
+        assert_eq!((video.ssrc, video.rtx_ssrc), (Some(1_168_048_479), Some(1_168_048_480)));
+    }
+
+    #[test]
+    fn a_bundle_only_section_with_port_0_is_taken() {
+        let plan = publish_text(include_str!("testdata/gstreamer-publish.sdp")).unwrap();
+        assert_eq!(plan.audio.unwrap().mid, "audio1");
+        assert_eq!(plan.video.unwrap().mid, "video0");
+    }
+
+    #[test]
+    fn a_bundle_only_section_may_leave_the_transport_to_the_tagged_one() {
+        let text = "v=0\r\na=group:BUNDLE a v\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:a\r\na=rtcp-mux\r\n\
+                    a=ice-ufrag:name\r\na=ice-pwd:secret\r\na=setup:active\r\na=inactive\r\na=fingerprint:sha-256 "
+            .to_owned()
+            + &["AB"; 32].join(":")
+            + "\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=bundle-only\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
+        let plan = publish_text(&text).unwrap();
+        assert_eq!(plan.remote.ufrag, "name");
+        assert_eq!(plan.remote.fingerprints[0].hash, Hash::Sha256);
+        assert_eq!(plan.fates, [Fate::Inactive, Fate::Taken(MediaKind::Video)]);
+    }
+
+    #[test]
+    fn the_first_section_of_the_group_tells_the_transport() {
+        let text = include_str!("testdata/aiortc-publish.sdp");
+        let second = text.rfind("a=ice-ufrag:").unwrap();
+        let (first, rest) = text.split_at(second);
+        let line_end = rest.find("\r\n").unwrap();
+        let mixed = format!("{first}a=ice-ufrag:other{}", &rest[line_end..]);
+        let ufrag = offer(&mixed).sections[0].transport.ufrag.clone().unwrap();
+        assert_ne!(ufrag, "other");
+        assert_eq!(publish_text(&mixed).unwrap().remote.ufrag, ufrag);
+    }
+
+    #[test]
+    fn further_sections_stay_inactive_and_data_channels_are_rejected() {
+        let plan = view(&offer(CHROMIUM_VIEW), Some(&video("VP8", "")), None).unwrap();
+        assert_eq!(plan.fates, [Fate::Taken(MediaKind::Video), Fate::Inactive, Fate::Rejected]);
+    }
+
+    #[test]
+    fn a_single_section_needs_neither_group_nor_mid() {
+        let audio = CHROMIUM.find("m=audio").unwrap();
+        let video = CHROMIUM.find("m=video").unwrap();
+        let text = format!("v=0\r\n{}", without(&CHROMIUM[audio..video], "a=mid:"));
+        let plan = publish_text(&text).unwrap();
+        assert_eq!(plan.audio.unwrap().mid, "0");
+        assert_eq!(plan.fates, [Fate::Taken(MediaKind::Audio)]);
+    }
+
+    #[test]
+    fn offers_that_cannot_be_answered_are_refused_with_400() {
+        let refusal = |pattern: &str| publish_text(&without(CHROMIUM, pattern)).unwrap_err();
+        assert_eq!(refusal("a=ice-ufrag"), Refusal::NoIceCredentials);
+        assert_eq!(refusal("a=ice-pwd"), Refusal::NoIceCredentials);
+        assert_eq!(refusal("a=fingerprint"), Refusal::NoFingerprint);
+        let held = CHROMIUM.replace("a=setup:actpass", "a=setup:holdconn");
+        assert_eq!(publish_text(&held), Err(Refusal::Setup("holdconn".to_owned())));
+    }
+
+    #[test]
+    fn offers_without_bundle_or_rtcp_mux_are_refused_with_406() {
+        let refusal = |pattern: &str| publish_text(&without(CHROMIUM, pattern)).unwrap_err();
+        assert_eq!(refusal("a=group:BUNDLE"), Refusal::NoBundle);
+        assert_eq!(refusal("a=mid:"), Refusal::NoBundle);
+        assert_eq!(refusal("a=rtcp-mux"), Refusal::NoRtcpMux(MediaKind::Video));
+        assert_eq!(refusal("a=rtcp-mux").status(), 406);
+    }
+
+    #[test]
+    fn an_offer_that_sends_nothing_is_no_publisher_s() {
+        assert_eq!(publish_text(CHROMIUM_VIEW), Err(Refusal::NothingSent));
+        let view = view(&offer(CHROMIUM), Some(&video("VP8", "")), None);
+        assert_eq!(view, Err(Refusal::NothingReceived));
+    }
+
+    #[test]
+    fn a_publisher_with_strange_codecs_is_told_what_was_offered_and_what_is_taken() {
+        let strange = "v=0\r\na=ice-ufrag:name\r\na=ice-pwd:secret\r\na=fingerprint:sha-256 ".to_owned()
+            + &["AB"; 32].join(":")
+            + "\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtcp-mux\r\na=rtpmap:96 H263-1998/90000\r\na=rtpmap:97 theora/90000\r\n";
+        let refusal = publish_text(&strange).unwrap_err();
+        assert_eq!(refusal.status(), 406);
+        assert_eq!(
+            refusal.to_string(),
+            "none of the offered video codecs can be taken (H263-1998, theora): offer H264, H265, VP8, VP9 or AV1"
+        );
+    }
+
+    #[test]
+    fn one_source_is_not_two_tracks() {
+        let text = include_str!("testdata/ffmpeg-publish.sdp").replace("1168048478", "1168048479");
+        let plan = publish_text(&text).unwrap();
+        assert_eq!(plan.video.unwrap().ssrc, Some(1_168_048_479));
+        assert_eq!(plan.audio.unwrap().ssrc, None);
+    }
+
+    #[test]
+    fn extension_ids_that_need_long_headers_are_not_taken() {
+        let text = CHROMIUM.replace("a=extmap:3 http://www.ietf.org", "a=extmap:16 http://www.ietf.org");
+        let plan = publish_text(&text).unwrap();
+        assert!(plan.tracks().all(|track| track.transport_cc_id.is_none() && !track.feedback.transport_cc));
+        assert!(plan.tracks().all(|track| track.mid_id == Some(4)));
+    }
+
+    #[test]
+    fn a_viewer_gets_the_exact_profile_first() {
+        let plan = |fmtp| view(&offer(CHROMIUM_VIEW), Some(&video("H264", fmtp)), Some(&opus())).unwrap();
+        let taken = |fmtp| {
+            let video = plan(fmtp).video.unwrap();
+            (video.payload_type, video.fmtp.unwrap())
+        };
+        let (payload_type, fmtp) = taken("profile-level-id=42e01f;packetization-mode=1");
+        assert_eq!(payload_type, 108);
+        assert!(fmtp.contains("42e01f") && fmtp.contains("packetization-mode=1"), "{fmtp}");
+        let (payload_type, fmtp) = taken("profile-level-id=42c033;packetization-mode=0");
+        assert_eq!(payload_type, 114);
+        assert!(fmtp.contains("packetization-mode=0"), "{fmtp}");
+    }
+
+    #[test]
+    fn a_viewer_gets_keyframe_requests_and_nothing_else() {
+        let plan = view(&offer(CHROMIUM_VIEW), Some(&video("VP9", "")), Some(&opus())).unwrap();
+        let video = plan.video.unwrap();
+        assert_eq!(video.payload_type, 98);
+        assert_eq!(
+            video.feedback,
+            Feedback {
+                nack_pli: true,
+                ccm_fir: true,
+                ..Feedback::default()
+            }
+        );
+        assert_eq!((video.transport_cc_id, video.mid_id, video.rtx_payload_type), (None, None, None));
+        assert_eq!(plan.audio.unwrap().payload_type, 111);
+    }
+
+    #[test]
+    fn a_viewer_who_cannot_decode_the_video_is_told_its_codec() {
+        let stream = video("H265", "profile-id=1");
+        let refusal = view(&offer(include_str!("testdata/aiortc-view.sdp")), Some(&stream), Some(&opus())).unwrap_err();
+        assert_eq!(refusal.status(), 406);
+        let text = refusal.to_string();
+        assert!(text.starts_with("the stream's video is H265 (profile-id 1,"), "{text}");
+        assert!(text.contains("(VP8, rtx, H264)"), "{text}");
+    }
+
+    #[test]
+    fn a_viewer_who_cannot_decode_the_audio_sees_the_video() {
+        let deaf = without(CHROMIUM_VIEW, "a=rtpmap:111");
+        let plan = view(&offer(&deaf), Some(&video("VP8", "")), Some(&opus())).unwrap();
+        assert!(plan.video.is_some() && plan.audio.is_none());
+        let refusal = view(&offer(&deaf), None, Some(&opus())).unwrap_err();
+        assert!(matches!(refusal, Refusal::CannotDecode { kind: MediaKind::Audio, .. }));
+    }
+
+    #[test]
+    fn a_viewer_of_one_kind_gets_that_kind_only() {
+        let audio_only = CHROMIUM_VIEW.replace("m=video 6", "m=text 6");
+        assert_ne!(audio_only, CHROMIUM_VIEW);
+        let plan = view(&offer(&audio_only), Some(&video("H265", "")), Some(&opus())).unwrap();
+        assert!(plan.video.is_none() && plan.audio.is_some());
+        let refusal = view(&offer(&audio_only), Some(&video("VP8", "")), None).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "the stream has video only, and the offer receives audio only: offer to receive video"
+        );
+    }
+}

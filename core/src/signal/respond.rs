@@ -261,3 +261,139 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_origin(allow: &[&str], origin: &str) -> Response {
+        let allow: Vec<_> = allow.iter().map(|origin| (*origin).to_owned()).collect();
+        let mut headers = HeaderMap::new();
+        headers.insert(ORIGIN, origin.parse().unwrap());
+        Envelope::new(&allow, &Method::GET, &headers).finish(deleted())
+    }
+
+    fn allowed(allow: &[&str], origin: &str) -> Option<String> {
+        let response = with_origin(allow, origin);
+        let value = response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    fn text(response: &Response, name: &str) -> String {
+        let values: Vec<_> = response
+            .headers()
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        values.join(" | ")
+    }
+
+    #[test]
+    fn a_star_allows_any_origin() {
+        let response = with_origin(&["*"], "https://anything.test");
+        assert_eq!(text(&response, "access-control-allow-origin"), "*");
+        assert_eq!(
+            text(&response, "access-control-expose-headers"),
+            "ETag, ID, Accept-Patch, Link, Location"
+        );
+        assert!(!response.headers().contains_key(VARY));
+    }
+
+    #[test]
+    fn a_listed_origin_is_echoed_and_caches_are_told() {
+        let list = ["https://a.example.com", "https://b.example.com/"];
+        assert_eq!(allowed(&list, "https://b.example.com").as_deref(), Some("https://b.example.com"));
+        assert_eq!(allowed(&list, "https://c.example.com"), None);
+        assert_eq!(text(&with_origin(&list, "https://c.example.com"), "vary"), "Origin");
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_names_only() {
+        let list = ["https://*.example.com"];
+        assert!(allowed(&list, "https://a.example.com").is_some());
+        assert!(allowed(&list, "https://a.b.example.com").is_some());
+        for origin in [
+            "https://example.com",
+            "https://.evil.test/.example.com",
+            "https://evil.test?.example.com",
+            "http://a.example.com",
+            "https://a.example.com.evil.test",
+        ] {
+            assert_eq!(allowed(&list, origin), None, "{origin}");
+        }
+    }
+
+    #[test]
+    fn head_gets_the_headers_without_the_body() {
+        let envelope = Envelope::new(&[], &Method::HEAD, &HeaderMap::new());
+        let response = envelope.finish(asset("index.html").unwrap());
+        assert!(response.body().is_empty());
+        assert_eq!(text(&response, "content-type"), "text/html; charset=utf-8");
+    }
+
+    #[test]
+    fn a_created_session_tells_where_it_is() {
+        let servers = [
+            IceServer {
+                url: "stun:stun.example.com:3478".to_owned(),
+                username: None,
+                credential: None,
+            },
+            IceServer {
+                url: "turn:turn.example.com".to_owned(),
+                username: Some("me".to_owned()),
+                credential: Some("a \"quoted\" \\ one".to_owned()),
+            },
+        ];
+        let session = Created {
+            role: Role::View,
+            path: "live/cam",
+            query: Some("token=1"),
+            secret: "s3cret",
+            id: "7-1",
+        };
+        let response = created(&session, "v=0\r\n".to_owned(), &servers);
+        assert_eq!(response.status(), 201);
+        assert_eq!(text(&response, "location"), "/live/cam/whep/s3cret?token=1");
+        assert_eq!(text(&response, "content-type"), "application/sdp");
+        assert_eq!((text(&response, "id"), text(&response, "etag")), ("7-1".to_owned(), "\"7-1\"".to_owned()));
+        assert_eq!(
+            text(&response, "link"),
+            "<stun:stun.example.com:3478>; rel=\"ice-server\" | <turn:turn.example.com>; rel=\"ice-server\"; \
+             username=\"me\"; credential=\"a \\\"quoted\\\" \\\\ one\"; credential-type=\"password\""
+        );
+        assert!(!response.headers().contains_key("accept-patch"));
+        assert_eq!(&response.body()[..], b"v=0\r\n");
+    }
+
+    #[test]
+    fn a_refusal_is_json_with_its_sentence() {
+        let response = refused(&Refusal::TooManySessions(20_000));
+        assert_eq!(response.status(), 503);
+        assert_eq!(text(&response, "retry-after"), "5");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["status"], "error");
+        assert_eq!(body["error"], Refusal::TooManySessions(20_000).to_string());
+    }
+
+    #[test]
+    fn paths_are_listed_for_programs() {
+        let paths = [PathStats {
+            name: "cam".to_owned(),
+            live: true,
+            codecs: vec!["H264".to_owned(), "Opus".to_owned()],
+            viewers: 3,
+        }];
+        let body: serde_json::Value = serde_json::from_slice(list(&paths).body()).unwrap();
+        let expected = json!({ "items": [{ "name": "cam", "codecs": ["H264", "Opus"], "viewers": 3, "live": true }] });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn scripts_are_cached_and_pages_are_not() {
+        assert_eq!(text(&asset("reader.js").unwrap(), "cache-control"), "max-age=3600");
+        assert_eq!(text(&asset("play.html").unwrap(), "cache-control"), "no-cache");
+        assert!(asset("../secret").is_none());
+    }
+}

@@ -267,3 +267,221 @@ fn endpoint(config: &Config, request: &Request, role: Role, path: &str) -> Resul
         Role::View => Action::View { path, query, offer },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OFFER: &str = include_str!("testdata/chromium-publish.sdp");
+
+    fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Request {
+        let mut builder = http::Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let (head, ()) = builder.body(()).unwrap().into_parts();
+        Request {
+            peer: ([127, 0, 0, 1], 5_000).into(),
+            tls: false,
+            head,
+            body: Bytes::copy_from_slice(body),
+        }
+    }
+
+    fn action_of(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Action {
+        route(&Config::default(), &request(method, target, headers, body)).action
+    }
+
+    /// The response to a request that can be decided at once.
+    fn response(method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+        let Routed { action, envelope } = route(&Config::default(), &request(method, target, headers, b""));
+        match action {
+            Action::Respond(response) => envelope.finish(response),
+            Action::Refuse(refusal) => envelope.finish(respond::refused(&refusal)),
+            other => panic!("not decided: {other:?}"),
+        }
+    }
+
+    fn header(response: &Response, name: &str) -> String {
+        let value = response.headers().get(name);
+        value.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    fn is_html(response: &Response) -> bool {
+        response.status() == 200 && header(response, "content-type").starts_with("text/html")
+    }
+
+    #[test]
+    fn the_root_is_a_page_for_people_and_json_for_programs() {
+        let html = [("accept", "text/html,application/xhtml+xml,application/json;q=0.9,*/*;q=0.8")];
+        assert!(is_html(&response("GET", "/", &html)));
+        assert!(is_html(&response("GET", "/", &[("accept", "*/*")])));
+        assert!(is_html(&response("GET", "/", &[])));
+        assert!(matches!(action_of("GET", "/", &[("accept", "application/json")], b""), Action::List));
+    }
+
+    #[test]
+    fn a_path_has_a_page_to_play_and_one_to_publish() {
+        let play = response("GET", "/live/cam/", &[]);
+        let publish = response("GET", "/live/cam/publish", &[]);
+        assert!(is_html(&play) && is_html(&publish));
+        assert_ne!(play.body(), publish.body());
+        assert!(response("HEAD", "/cam/", &[]).body().is_empty());
+    }
+
+    #[test]
+    fn slashes_are_put_right_and_the_query_is_kept() {
+        let moved = |target: &str| {
+            let response = response("GET", target, &[]);
+            assert_eq!(response.status(), 302, "{target}");
+            header(&response, "location")
+        };
+        assert_eq!(moved("/cam"), "/cam/");
+        assert_eq!(moved("/live/cam?muted=1"), "/live/cam/?muted=1");
+        assert_eq!(moved("/cam/publish/?codec=av1"), "/cam/publish?codec=av1");
+        assert_eq!(moved("/publish"), "/publish/");
+    }
+
+    #[test]
+    fn scripts_are_served_below_every_path() {
+        for name in ["reader.js", "publisher.js"] {
+            let script = response("GET", &format!("/live/cam/{name}"), &[]);
+            assert_eq!(script.status(), 200);
+            assert_eq!(header(&script, "cache-control"), "max-age=3600");
+        }
+    }
+
+    #[test]
+    fn there_is_no_icon() {
+        assert_eq!(response("GET", "/favicon.ico", &[]).status(), 404);
+    }
+
+    #[test]
+    fn a_good_offer_to_publish_comes_with_its_plan() {
+        for content_type in ["application/sdp", "Application/SDP; charset=utf-8"] {
+            let headers = [("content-type", content_type)];
+            let action = action_of("POST", "/live/cam/whip?token=1", &headers, OFFER.as_bytes());
+            let Action::Publish { path, query, plan, .. } = action else {
+                panic!("{action:?}")
+            };
+            assert_eq!((path.as_str(), query.as_deref()), ("live/cam", Some("token=1")));
+            assert_eq!(plan.tracks().count(), 2);
+        }
+    }
+
+    #[test]
+    fn a_good_offer_to_watch_awaits_the_stream() {
+        let offer = include_bytes!("testdata/chromium-view.sdp");
+        let action = action_of("POST", "/cam/whep", &[("content-type", "application/sdp")], offer);
+        assert!(matches!(action, Action::View { path, query: None, .. } if path == "cam"));
+    }
+
+    #[test]
+    fn a_post_that_is_no_offer_is_refused() {
+        let refusal = |headers: &[(&str, &str)], body: &[u8]| match action_of("POST", "/cam/whip", headers, body) {
+            Action::Refuse(refusal) => refusal,
+            other => panic!("{other:?}"),
+        };
+        let sdp = [("content-type", "application/sdp")];
+        assert_eq!(refusal(&[], OFFER.as_bytes()).status(), 415);
+        assert_eq!(refusal(&[("content-type", "text/plain")], OFFER.as_bytes()).status(), 415);
+        assert_eq!(refusal(&sdp, &vec![b' '; MAX_BODY_LEN + 1]), Refusal::TooLarge);
+        assert_eq!(refusal(&sdp, b"hello").status(), 400);
+        assert_eq!(refusal(&sdp, include_bytes!("testdata/chromium-view.sdp")), Refusal::NothingSent);
+    }
+
+    #[test]
+    fn a_session_can_be_ended_and_nothing_else() {
+        let action = action_of("DELETE", "/live/cam/whep/s3cret", &[], b"");
+        assert!(matches!(
+            action,
+            Action::Delete { role: Role::View, path, secret } if path == "live/cam" && secret == "s3cret"
+        ));
+        for method in ["GET", "PATCH", "POST", "PUT"] {
+            let response = response(method, "/cam/whip/s3cret", &[]);
+            assert_eq!(response.status(), 405, "{method}");
+            assert_eq!(header(&response, "allow"), "OPTIONS, DELETE");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_takes_posts_only() {
+        for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE"] {
+            let response = response(method, "/cam/whip", &[]);
+            assert_eq!(response.status(), 405, "{method}");
+            assert_eq!(header(&response, "allow"), "OPTIONS, POST");
+        }
+        assert_eq!(response("POST", "/cam/", &[]).status(), 405);
+        assert_eq!(header(&response("POST", "/", &[]), "allow"), "OPTIONS, GET, HEAD");
+    }
+
+    #[test]
+    fn an_endpoint_tells_what_it_takes() {
+        let response = response("OPTIONS", "/cam/whip", &[]);
+        assert_eq!(response.status(), 204);
+        assert_eq!(header(&response, "accept-post"), "application/sdp");
+        assert_eq!(header(&response, "access-control-allow-origin"), "*");
+    }
+
+    #[test]
+    fn a_preflight_is_answered_wherever_it_goes() {
+        for target in ["/cam/whip", "/cam/whep/s3cret", "/"] {
+            let asked = [("origin", "https://a.test"), ("access-control-request-method", "POST")];
+            let response = response("OPTIONS", target, &asked);
+            assert_eq!(response.status(), 204);
+            assert_eq!(
+                header(&response, "access-control-allow-methods"),
+                "OPTIONS, GET, POST, PATCH, DELETE"
+            );
+            assert_eq!(
+                header(&response, "access-control-allow-headers"),
+                "Authorization, Content-Type, If-Match"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_paths_are_plain() {
+        for target in [
+            "//evil.test",
+            "/a//b/",
+            "/../whip",
+            "/a/./b/whep",
+            "/%2e%2e/whip",
+            "/caf%C3%A9/",
+            "/a%20b/",
+            "/a%00/",
+            "/%ff/",
+            "/a:b/whip",
+        ] {
+            let response = response("GET", target, &[]);
+            assert_eq!(response.status(), 400, "{target}");
+        }
+        assert_eq!(response("GET", &format!("/{}/", "a".repeat(PATH_LEN_MAX)), &[]).status(), 200);
+        assert_eq!(response("GET", &format!("/{}/", "a".repeat(PATH_LEN_MAX + 1)), &[]).status(), 400);
+    }
+
+    #[test]
+    fn percent_codes_of_plain_letters_are_those_letters() {
+        let action = action_of("DELETE", "/%7Eme%2Fcam/whip/s3cret", &[], b"");
+        assert!(matches!(action, Action::Delete { path, .. } if path == "~me/cam"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_makes_it_panic_or_leave_the_server(
+            target in "(/(whip|whep|publish|reader\\.js|\\.|\\.\\.|[a-z%0-9A-F~:@\\\\]{0,4})){0,5}/?(\\?[a-z=&]{0,8})?",
+            method in "(GET|HEAD|POST|PATCH|DELETE|OPTIONS|BREW)",
+        ) {
+            prop_assume!(http::Uri::try_from(&target).is_ok());
+            let request = request(&method, &target, &[], b"");
+            if let Action::Respond(response) = route(&Config::default(), &request).action {
+                let location = header(&response, "location");
+                prop_assert!(location.is_empty() || location.starts_with('/') && !location.starts_with("//"));
+            }
+        }
+    }
+}

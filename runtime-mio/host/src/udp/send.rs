@@ -1,0 +1,193 @@
+//! Trains out.
+//!
+//! GSO is given up for good only when it is the device that cannot do it. quinn-udp gives it up at
+//! any `EINVAL` or `EIO`, and `EINVAL` also stands for a source address that this machine lost,
+//! and on older kernels for a segment larger than the path's MTU: neither may cost all other
+//! viewers their trains, so those cases are told apart here and GSO is taken up again.
+
+use std::io;
+use std::net::SocketAddr;
+
+use kvill_core::net::Transmit;
+use tracing::{debug, warn};
+
+use super::{UdpSocket, options};
+use crate::address::mapped;
+
+/// The largest UDP payload.
+const PAYLOAD_LEN_MAX: usize = 65_507;
+
+/// A payload that fits every path: IPv6's least MTU of 1,280 bytes (RFC 8200 §5) without the IPv6
+/// and UDP headers. A train of such segments is never refused for their size.
+const SAFE_SEGMENT_LEN: usize = 1_280 - 40 - 8;
+
+/// What became of a transmit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Sent {
+    /// Nothing of it is left: it went out, or was dropped and counted.
+    Done,
+    /// The socket is full. What begins at byte `next` is still to be sent, once it is writable.
+    Full {
+        /// Where to go on, in bytes from the start of the transmit.
+        next: usize,
+    },
+}
+
+/// Totals of one socket since it was bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// System calls that sent something: trains and single datagrams.
+    pub sends: u64,
+    /// Datagrams sent.
+    pub datagrams: u64,
+    /// Datagrams dropped because they are larger than the system sends (`EMSGSIZE`).
+    pub too_large: u64,
+    /// Datagrams dropped because of another error: no route, say.
+    pub failed: u64,
+    /// Trains that were refused as such, and went out segment by segment.
+    pub trains_split: u64,
+    /// Times that the socket was full.
+    pub full: u64,
+}
+
+impl UdpSocket {
+    /// Sends `contents[from..]` as `transmit` says: `contents` are its bytes, `from` is 0, or
+    /// [`Sent::Full`]'s `next` when it is tried again. Never blocks. An error drops the datagrams
+    /// it concerns, and is counted.
+    pub fn send(&mut self, transmit: &Transmit, contents: &[u8], from: usize) -> Sent {
+        debug_assert!(
+            contents.len() == transmit.size,
+            "the contents are the transmit's bytes"
+        );
+        let sent = self.send_chunks(transmit, contents, from);
+        if self.gso && self.state.max_gso_segments() == 1 {
+            self.restore_gso();
+        }
+        sent
+    }
+
+    fn send_chunks(&mut self, transmit: &Transmit, contents: &[u8], from: usize) -> Sent {
+        let segment_len = transmit.segment_size.unwrap_or(contents.len()).max(1);
+        let mut segments_max = self.segments_max(segment_len);
+        let mut refusal: Option<io::Error> = None;
+        let mut next = from;
+        while let Some(rest) = contents.get(next..).filter(|rest| !rest.is_empty()) {
+            let chunk = &rest[..rest.len().min(segments_max * segment_len)];
+            let result = self.try_send(transmit, chunk, segment_len);
+            if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                self.counters.full += 1;
+                return Sent::Full { next };
+            }
+            let segments = chunk.len().div_ceil(segment_len) as u64;
+            match result {
+                Err(error) if segments > 1 && concerns_train(&error) => {
+                    self.counters.trains_split += 1;
+                    segments_max = 1;
+                    refusal = Some(error);
+                    continue;
+                }
+                Ok(()) => {
+                    if let Some(refusal) = refusal.take() {
+                        self.judge_gso(&refusal, segment_len);
+                    }
+                    self.counters.sends += 1;
+                    self.counters.datagrams += segments;
+                }
+                Err(error) => self.count_dropped(&error, segments, transmit),
+            }
+            next += chunk.len();
+        }
+        Sent::Done
+    }
+
+    fn segments_max(&self, segment_len: usize) -> usize {
+        self.state
+            .max_gso_segments()
+            .min(PAYLOAD_LEN_MAX / segment_len)
+            .max(1)
+    }
+
+    pub(super) fn try_send(
+        &self,
+        transmit: &Transmit,
+        chunk: &[u8],
+        segment_len: usize,
+    ) -> io::Result<()> {
+        let destination = self.for_this_family(transmit.destination).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                "an IPv6 destination on an IPv4 socket",
+            )
+        })?;
+        let source = self.for_this_family(transmit.source).filter(|source| {
+            !transmit.source.ip().is_unspecified() && source.is_ipv4() == destination.is_ipv4()
+        });
+        let transmit = quinn_udp::Transmit {
+            destination,
+            ecn: None,
+            contents: chunk,
+            // Never on a single segment: it costs, and some devices refuse it.
+            segment_size: (chunk.len() > segment_len).then_some(segment_len),
+            src_ip: source.map(|source| source.ip()),
+        };
+        self.state.try_send(self.sock_ref(), &transmit)
+    }
+
+    /// The address as this socket's family writes it.
+    fn for_this_family(&self, address: SocketAddr) -> Option<SocketAddr> {
+        match (self.local, address) {
+            (SocketAddr::V6(_), SocketAddr::V4(_)) => {
+                Some(SocketAddr::new(mapped(address.ip()).into(), address.port()))
+            }
+            (SocketAddr::V4(_), SocketAddr::V6(_)) => None,
+            _ => Some(address),
+        }
+    }
+
+    /// A train was refused with `refusal`, and a segment of it then went out alone: neither its
+    /// addresses nor the route were at fault. Unless it can be its size, it is GSO.
+    fn judge_gso(&mut self, refusal: &io::Error, segment_len: usize) {
+        let may_be_its_size = segment_len > SAFE_SEGMENT_LEN && !is_io_error(refusal);
+        if self.state.max_gso_segments() == 1 && !may_be_its_size {
+            self.gso = false;
+            warn!(local = %self.local, %refusal, "no UDP GSO here: sending costs more system calls");
+        }
+    }
+
+    /// Has quinn-udp forget that it gave up GSO.
+    fn restore_gso(&mut self) {
+        match options::configure(&self.socket, self.local.is_ipv4()) {
+            Ok(state) => self.state = state,
+            Err(error) => warn!(local = %self.local, %error, "UDP GSO stays off for now"),
+        }
+    }
+
+    fn count_dropped(&mut self, error: &io::Error, segments: u64, transmit: &Transmit) {
+        let destination = transmit.destination;
+        if quinn_udp::is_msg_size_err(error) {
+            self.counters.too_large += segments;
+            debug!(%destination, "a datagram too large for the path was dropped");
+        } else {
+            self.counters.failed += segments;
+            debug!(%destination, %error, "datagrams could not be sent");
+        }
+    }
+}
+
+/// Whether the segments of a train may do better one by one. Other errors (no route, a firewall)
+/// meet each of them.
+fn concerns_train(error: &io::Error) -> bool {
+    quinn_udp::is_msg_size_err(error)
+        || is_io_error(error)
+        || error.kind() == io::ErrorKind::InvalidInput
+}
+
+/// `EIO`: the device cannot compute the checksums that GSO needs, whatever the size.
+fn is_io_error(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return error.raw_os_error() == Some(libc::EIO);
+    #[cfg(not(unix))]
+    return false;
+}

@@ -1,0 +1,196 @@
+//! The binary as a user meets it: its output, its exit codes, its goodbye.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn kvill(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvill"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A running server. Killed when dropped, if it still runs.
+struct Running {
+    child: Child,
+    banner: String,
+}
+
+impl Running {
+    /// Starts on free ports and reads the banner to its end.
+    fn start() -> Self {
+        let addresses = [
+            "--http-address",
+            "127.0.0.1:0",
+            "--udp-address",
+            "127.0.0.1:0",
+        ];
+        let mut child = kvill(&addresses).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut banner = String::new();
+        while !banner.contains("stops the server") {
+            assert!(
+                stdout.read_line(&mut banner).unwrap() > 0,
+                "the banner ended: {banner}"
+            );
+        }
+        Self { child, banner }
+    }
+
+    fn http_address(&self) -> &str {
+        let url = self
+            .banner
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .unwrap();
+        url.trim_start_matches("http://").trim_end_matches('/')
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for the end and returns the exit code and how long it took.
+    fn wait(&mut self) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), start.elapsed());
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "still running");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_banner_names_the_ports_that_were_chosen() {
+    let running = Running::start();
+    assert!(!running.banner.contains(":0/"), "{}", running.banner);
+    TcpStream::connect(running.http_address()).unwrap();
+    for path in ["/live/publish", "/live/", "/live/whip", "/live/whep"] {
+        let url = format!("http://{}{path}", running.http_address());
+        assert!(running.banner.contains(&url), "{}", running.banner);
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_stop_it_within_a_second() {
+    for name in ["TERM", "INT"] {
+        let mut running = Running::start();
+        let _idle = TcpStream::connect(running.http_address()).unwrap();
+        running.signal(name);
+        let (code, took) = running.wait();
+        assert_eq!(code, Some(0), "after SIG{name}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+}
+
+#[test]
+fn an_http_port_in_use_is_named_and_explained() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = kvill(&["--http-address", &address, "--udp-address", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains(&address) && text.contains("in use") && text.contains("--http-address"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_udp_port_in_use_is_named_and_explained() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = kvill(&["--http-address", "127.0.0.1:0", "--udp-address", &address])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains(&address) && text.contains("in use") && text.contains("--udp-address"),
+        "{text}"
+    );
+}
+
+#[test]
+fn bad_flags_exit_with_2_and_show_a_good_one() {
+    let output = kvill(&["--http-address", "8889"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`:8889`"), "{}", stderr(&output));
+    assert_eq!(
+        kvill(&["--no-such-flag"]).output().unwrap().status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_host_without_an_address_exits_with_1() {
+    let output = kvill(&["--additional-hosts", "kvill.invalid"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("kvill.invalid"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let help = kvill(&["--help"]).output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    let text = String::from_utf8(help.stdout).unwrap();
+    assert!(
+        text.contains("Examples:") && text.contains("--additional-hosts"),
+        "{text}"
+    );
+    let version = kvill(&["--version"]).output().unwrap();
+    assert_eq!(
+        String::from_utf8(version.stdout).unwrap(),
+        concat!("kvill ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn it_serves_until_it_is_stopped() {
+    let running = Running::start();
+    let mut stream = TcpStream::connect(running.http_address()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
