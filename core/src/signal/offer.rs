@@ -11,7 +11,7 @@ use sdp_types::{
 };
 
 use crate::media::{Codec, MediaKind};
-use crate::signal::refusal::Refusal;
+use crate::signal::refusal::{Refusal, shown};
 
 /// Media sections that are read. A publisher or viewer needs two, a browser with a history of
 /// transceivers a few more; the answer has as many.
@@ -36,7 +36,7 @@ impl Offer {
     /// [`Refusal`], with status 400, for what is not SDP, has too many sections, or sections that
     /// cannot be told apart.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Refusal> {
-        let session = Session::parse(text).map_err(|error| Refusal::NotSdp(error.to_string()))?;
+        let session = Session::parse(text).map_err(|error| Refusal::NotSdp(shown(&error.to_string())))?;
         if session.medias.is_empty() {
             return Err(Refusal::NotSdp("no m= line".to_owned()));
         }
@@ -53,7 +53,7 @@ impl Offer {
         for (index, section) in sections.iter().enumerate() {
             let Some(mid) = &section.mid else { continue };
             if sections.iter().skip(index + 1).any(|other| other.mid.as_ref() == Some(mid)) {
-                return Err(Refusal::DuplicateMid(mid.clone()));
+                return Err(Refusal::DuplicateMid(shown(mid)));
             }
         }
         let bundle = typed::<Group>(&session.attributes)
@@ -157,12 +157,12 @@ impl Section {
         }
     }
 
-    /// Names of the offered codecs, for messages.
+    /// Names of the offered codecs, for messages. At most 16: there are no more that anybody knows.
     pub(crate) fn codec_names(&self) -> String {
-        let mut names: Vec<&str> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         for payload in &self.payloads {
-            let name = payload.encoding.as_str();
-            if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            let name = shown(&payload.encoding);
+            if names.len() < 16 && !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
                 names.push(name);
             }
         }

@@ -7,7 +7,7 @@
 use crate::media::{Codec, Match, MediaKind};
 use crate::signal::Role;
 use crate::signal::offer::{Direction, Feedback, Fingerprint, Offer, Payload, Section, Transport};
-use crate::signal::refusal::Refusal;
+use crate::signal::refusal::{Refusal, shown};
 
 /// The header extension with a transport-wide sequence number.
 pub(crate) const TRANSPORT_CC_URI: &str =
@@ -226,7 +226,7 @@ impl<'a> Choice<'a> {
         let dtls = match transports.iter().find_map(|transport| transport.setup.as_deref()) {
             None | Some("actpass" | "active") => DtlsRole::Server,
             Some("passive") => DtlsRole::Client,
-            Some(other) => return Err(Refusal::Setup(other.to_owned())),
+            Some(other) => return Err(Refusal::Setup(shown(other))),
         };
 
         if self.video.is_some() && self.audio.is_some() && !all_bundled {

@@ -166,6 +166,12 @@ impl Refusal {
     }
 }
 
+/// Words of a peer as they may stand in a log: without control characters, and not long.
+pub(crate) fn shown(text: &str) -> String {
+    const LEN_MAX: usize = 64;
+    text.chars().filter(|character| !character.is_control()).take(LEN_MAX).collect()
+}
+
 /// `H264, VP8 or VP9`.
 fn list(names: &[CodecName]) -> String {
     let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();

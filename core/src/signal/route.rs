@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::config::Config;
 use crate::signal::offer::Offer;
 use crate::signal::policy::{self, Plan};
-use crate::signal::refusal::Refusal;
+use crate::signal::refusal::{Refusal, shown};
 use crate::signal::respond::{self, Envelope};
 use crate::signal::{MAX_BODY_LEN, Request, Response, Role};
 
@@ -177,7 +177,7 @@ fn checked(path: &str) -> Result<&str, Refusal> {
     if path.len() <= PATH_LEN_MAX && path.split('/').all(is_segment) {
         Ok(path)
     } else {
-        Err(Refusal::PathName(path.chars().take(PATH_LEN_MAX).collect()))
+        Err(Refusal::PathName(shown(path)))
     }
 }
 
@@ -216,7 +216,7 @@ fn file(request: &Request, name: &'static str) -> Result<Action, Refusal> {
     }
     respond::asset(name)
         .map(Action::Respond)
-        .ok_or_else(|| Refusal::NotFound(request.head.uri.path().to_owned()))
+        .ok_or_else(|| Refusal::NotFound(shown(request.head.uri.path())))
 }
 
 fn on_asterisk(request: &Request) -> Result<Action, Refusal> {
@@ -229,8 +229,8 @@ fn only(request: &Request, allow: &'static str) -> Result<Action, Refusal> {
         return Ok(Action::Respond(respond::options(allow)));
     }
     Err(Refusal::Method {
-        method: request.head.method.to_string(),
-        target: request.head.uri.path().to_owned(),
+        method: shown(request.head.method.as_str()),
+        target: shown(request.head.uri.path()),
         allow,
     })
 }
@@ -246,7 +246,7 @@ fn endpoint(config: &Config, request: &Request, role: Role, path: &str) -> Resul
     let content_type = request.head.headers.get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !media_type(content_type).eq_ignore_ascii_case("application/sdp") {
-        return Err(Refusal::ContentType(content_type.chars().take(64).collect()));
+        return Err(Refusal::ContentType(shown(content_type)));
     }
     if request.body.len() > MAX_BODY_LEN {
         return Err(Refusal::TooLarge);

@@ -27,9 +27,11 @@ impl Audience {
             return;
         };
         self.viewers.swap_remove(place);
-        // Whoever was moved into the gap may lose its turn: the round begins anew.
-        self.remaining = self.viewers.len();
         self.next = 0;
+        if self.remaining > 0 {
+            // Whoever was moved into the gap might lose its turn: the round begins anew.
+            self.remaining = self.viewers.len();
+        }
     }
 
     /// There is news for everybody. Returns whether nobody was due before.
@@ -107,6 +109,19 @@ mod tests {
         assert_eq!(visited, [1, 2, 3]);
         audience.retire(viewer(9));
         assert_eq!(audience.len(), 3);
+    }
+
+    #[test]
+    fn regress_a_viewer_that_leaves_between_rounds_does_not_hide_the_next_news() {
+        let mut audience = Audience::default();
+        for slot in 0..3 {
+            audience.admit(viewer(slot));
+        }
+        round(&mut audience);
+        audience.retire(viewer(1));
+        assert_eq!(audience.turn(), None);
+        assert!(audience.alert());
+        assert_eq!(round(&mut audience).len(), 2);
     }
 
     #[test]

@@ -10,6 +10,8 @@ const RETRY_MS = 2000;
 const REQUEST_MS_MAX = 10000;
 /** How long ICE and DTLS may take. The server gives up after the same time. */
 const CONNECT_MS_MAX = 10000;
+/** How long a connection that is given up may wait for the server's word. */
+const CLOSE_MS_MAX = 1000;
 /** How long a connection may stay `disconnected` (which it is after some silent seconds) before a new one is made. */
 const DISCONNECTED_MS_MAX = 3000;
 
@@ -137,7 +139,7 @@ class Session {
         if (signal.aborted) {
           return;
         }
-        this.#release();
+        this.#release(thrown.kind === 'ended');
         const error = thrown instanceof SessionError ? thrown : new SessionError('unsupported', thrown.message);
         // Wrong credentials stay wrong, and a server may count them.
         error.retrying = error.status !== 401 && error.status !== 403;
@@ -210,6 +212,10 @@ class Session {
       };
       const noMediaPath = ['no-media-path', 'There is no media path to the server: its UDP port cannot be reached from here.'];
       const onChange = () => {
+        // It was given up already, and is only open until the server knows.
+        if (this.pc !== pc) {
+          return;
+        }
         const dtls = pc.getTransceivers()[0]?.sender.transport;
         if (pc.connectionState === 'closed' || dtls?.state === 'closed') {
           reject(new SessionError('ended', 'The server ended the session.'));
@@ -236,15 +242,23 @@ class Session {
     });
   }
 
-  /** Closes the connection and deletes the session at the server, also while the page unloads. */
-  #release() {
-    this.pc?.close();
+  /**
+   * Deletes the session at the server, also while the page unloads, and then closes the connection.
+   * The other way round the server would learn of the end by DTLS first, and not know the session
+   * any more that it is asked to delete.
+   */
+  #release(endedByServer = false) {
+    const { pc } = this;
+    const url = this.#sessionUrl;
     this.pc = null;
-    if (this.#sessionUrl !== null) {
-      const headers = authorizationOf(this.conf);
-      // The session also ends by itself; a server that is gone needs no word.
-      fetch(this.#sessionUrl, { method: 'DELETE', headers, keepalive: true }).catch(() => {});
-      this.#sessionUrl = null;
+    this.#sessionUrl = null;
+    if (url === null || endedByServer) {
+      pc?.close();
+      return;
     }
+    const close = () => pc?.close();
+    setTimeout(close, CLOSE_MS_MAX);
+    // The session also ends by itself; a server that is gone needs no word.
+    fetch(url, { method: 'DELETE', headers: authorizationOf(this.conf), keepalive: true }).then(close, close);
   }
 }
