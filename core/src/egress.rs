@@ -261,6 +261,7 @@ impl Lane {
         Some((cursor, floor))
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "no payload is longer than PAYLOAD_LEN_MAX")]
     fn seal(&mut self, entry: &Entry, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
         let first = u64::from(self.config.first_index & FIRST_INDEX_MASK);
         let base = *self.base.get_or_insert(entry.sequence.wrapping_sub(first));

@@ -28,7 +28,12 @@ pub(crate) struct Codec {
 impl Codec {
     /// Makes sense of an `a=rtpmap` and its `a=fmtp`. `None`: not a codec that is served here, not
     /// with that clock, or with parameters that do not parse.
-    pub(crate) fn from_sdp(encoding: &str, clock_rate: u32, channels: u8, fmtp: &str) -> Option<Self> {
+    pub(crate) fn from_sdp(
+        encoding: &str,
+        clock_rate: u32,
+        channels: u8,
+        fmtp: &str,
+    ) -> Option<Self> {
         let name = CodecName::from_encoding(encoding)?;
         if (clock_rate, channels) != name.clock_and_channels() {
             return None;
@@ -80,7 +85,9 @@ impl fmt::Display for Codec {
                  {packetization_mode})"
             ),
             Fmtp::H265 {
-                profile_id, level_id, ..
+                profile_id,
+                level_id,
+                ..
             } => write!(f, " (profile-id {profile_id}, level-id {level_id})"),
             Fmtp::Vp9 { profile_id } => write!(f, " (profile-id {profile_id})"),
             Fmtp::Av1 { profile, .. } => write!(f, " (profile {profile})"),
@@ -261,12 +268,14 @@ impl Fmtp {
                 if id.len() != 6 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
                     return None;
                 }
-                let [_, profile_idc, profile_iop, level_idc] = u32::from_str_radix(id, 16).ok()?.to_be_bytes();
+                let [_, profile_idc, profile_iop, level_idc] =
+                    u32::from_str_radix(id, 16).ok()?.to_be_bytes();
                 Self::H264 {
                     profile_idc,
                     profile_iop,
                     level_idc,
-                    packetization_mode: number("packetization-mode", 0).filter(|mode| *mode <= 1)?,
+                    packetization_mode: number("packetization-mode", 0)
+                        .filter(|mode| *mode <= 1)?,
                 }
             }
             CodecName::H265 => Self::H265 {
@@ -286,7 +295,9 @@ impl Fmtp {
                 level_idx: number("level-idx", 5)?,
                 tier: number("tier", 0)?,
             },
-            CodecName::Opus => Self::Opus { text: text.to_owned() },
+            CodecName::Opus => Self::Opus {
+                text: text.to_owned(),
+            },
             CodecName::Vp8 | CodecName::G722 | CodecName::Pcmu | CodecName::Pcma => Self::None,
         })
     }
@@ -330,7 +341,13 @@ mod tests {
 
     #[test]
     fn parameters_come_in_any_case_and_spacing() {
-        let codec = Codec::from_sdp("h264", 90_000, 1, "Packetization-Mode=1; PROFILE-LEVEL-ID=42E01F").unwrap();
+        let codec = Codec::from_sdp(
+            "h264",
+            90_000,
+            1,
+            "Packetization-Mode=1; PROFILE-LEVEL-ID=42E01F",
+        )
+        .unwrap();
         assert_eq!(
             codec.fmtp,
             Fmtp::H264 {
@@ -340,7 +357,10 @@ mod tests {
                 packetization_mode: 1
             }
         );
-        assert_eq!(codec.to_string(), "H264 (profile-level-id 42e01f, packetization-mode 1)");
+        assert_eq!(
+            codec.to_string(),
+            "H264 (profile-level-id 42e01f, packetization-mode 1)"
+        );
     }
 
     #[test]
@@ -377,16 +397,29 @@ mod tests {
 
     #[test]
     fn parameters_that_do_not_parse_make_the_codec_unknown() {
-        assert_eq!(Codec::from_sdp("H264", 90_000, 1, "profile-level-id=42"), None);
-        assert_eq!(Codec::from_sdp("H264", 90_000, 1, "profile-level-id=zzzzzz"), None);
-        assert_eq!(Codec::from_sdp("H264", 90_000, 1, "profile-level-id=+42e01"), None);
-        assert_eq!(Codec::from_sdp("H264", 90_000, 1, "packetization-mode=2"), None);
+        assert_eq!(
+            Codec::from_sdp("H264", 90_000, 1, "profile-level-id=42"),
+            None
+        );
+        assert_eq!(
+            Codec::from_sdp("H264", 90_000, 1, "profile-level-id=zzzzzz"),
+            None
+        );
+        assert_eq!(
+            Codec::from_sdp("H264", 90_000, 1, "profile-level-id=+42e01"),
+            None
+        );
+        assert_eq!(
+            Codec::from_sdp("H264", 90_000, 1, "packetization-mode=2"),
+            None
+        );
         assert_eq!(Codec::from_sdp("VP9", 90_000, 1, "profile-id=x"), None);
     }
 
     #[test]
     fn three_payload_types_need_no_rtpmap() {
-        let name = |payload_type| Codec::from_static_payload_type(payload_type).map(|codec| codec.name);
+        let name =
+            |payload_type| Codec::from_static_payload_type(payload_type).map(|codec| codec.name);
         assert_eq!(name(0), Some(CodecName::Pcmu));
         assert_eq!(name(8), Some(CodecName::Pcma));
         assert_eq!(name(9), Some(CodecName::G722));

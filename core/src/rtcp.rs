@@ -38,6 +38,7 @@ pub(crate) type Compound = heapless::Vec<u8, COMPOUND_LEN_MAX>;
 
 /// A compound packet: reports, SDES with one CNAME for all, and BYE if `bye`. Empty if there is
 /// nothing to report.
+#[expect(clippy::cast_possible_truncation, reason = "two reports and sixteen characters at most")]
 pub(crate) fn compound(reports: &[SenderReport], cname: &Cname, bye: bool) -> Compound {
     let mut out = Compound::new();
     debug_assert!(reports.len() <= 2);
@@ -75,6 +76,7 @@ fn put(out: &mut Compound, bytes: &[u8]) {
 }
 
 /// `len` counts the whole packet, in bytes.
+#[expect(clippy::cast_possible_truncation, reason = "no packet is longer than COMPOUND_LEN_MAX")]
 fn header(count: u8, packet_type: u8, len: usize) -> [u8; 4] {
     let words = (len / 4 - 1) as u16;
     let [high, low] = words.to_be_bytes();
@@ -150,7 +152,7 @@ pub(crate) fn is_rtcp(contents: &[u8]) -> bool {
     contents.get(1).is_some_and(|b| (192..=223).contains(b))
 }
 
-const _: () = assert!(SDES_CHUNK_LEN % 4 == 0);
+const _: () = assert!(SDES_CHUNK_LEN.is_multiple_of(4));
 
 #[cfg(test)]
 mod tests {

@@ -185,6 +185,7 @@ impl Server {
     ///
     /// Bounded work: bodies above [`MAX_BODY_LEN`](crate::signal::MAX_BODY_LEN) are not read, and
     /// at most one session is made or ended.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is used up, whatever of it is looked at")]
     pub fn handle_request(&mut self, now: Instant, id: RequestId, request: Request) {
         let response = self.admit(now, id, &request);
         if response.status().as_u16() >= 400 {

@@ -215,7 +215,7 @@ impl<'a> Master<'a> {
     /// The first 32 bytes of AES-CM under the master key (RFC 3711 §4.3.3).
     fn key_stream(&self, label: u8) -> [u8; 32] {
         let mut stream = [0; 32];
-        for (round, out) in stream.chunks_exact_mut(16).enumerate() {
+        for (round, out) in (0_u8..).zip(stream.chunks_exact_mut(16)) {
             let mut input = [0; 16];
             let (salt, counter) = input.split_at_mut(14);
             for (to, from) in salt.iter_mut().zip(self.salt) {
@@ -225,7 +225,7 @@ impl<'a> Master<'a> {
                 *byte ^= label;
             }
             if let [.., low] = counter {
-                *low = round as u8;
+                *low = round;
             }
             // The provider's interface asks for room for a second, padding block.
             let mut block = [0; 32];

@@ -70,7 +70,7 @@ pub(crate) fn ntp_interval(span: Duration) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     heap: Vec<Entry>,
-    places: Vec<u32>,
+    places: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ struct Entry {
 }
 
 /// The place of an owner that has no deadline.
-const NOWHERE: u32 = u32::MAX;
+const NOWHERE: usize = usize::MAX;
 
 impl Deadlines {
     /// Gives an owner the deadline it is to have; `None` takes it away.
@@ -104,7 +104,7 @@ impl Deadlines {
             (None, Some(deadline)) => {
                 let at = self.heap.len();
                 self.heap.push(Entry { deadline, owner });
-                self.put_place(owner, at as u32);
+                self.put_place(owner, at);
                 self.restore(at);
             }
             (None, None) => {}
@@ -128,10 +128,10 @@ impl Deadlines {
 
     fn place(&self, owner: u32) -> Option<usize> {
         let place = *self.places.get(owner as usize)?;
-        (place != NOWHERE).then_some(place as usize)
+        (place != NOWHERE).then_some(place)
     }
 
-    fn put_place(&mut self, owner: u32, place: u32) {
+    fn put_place(&mut self, owner: u32, place: usize) {
         let owner = owner as usize;
         if self.places.len() <= owner {
             self.places.resize(owner + 1, NOWHERE);
@@ -170,7 +170,7 @@ impl Deadlines {
         self.heap.swap(a, b);
         for place in [a, b] {
             if let Some(owner) = self.heap.get(place).map(|e| e.owner) {
-                self.put_place(owner, place as u32);
+                self.put_place(owner, place);
             }
         }
     }

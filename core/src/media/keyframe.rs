@@ -17,7 +17,9 @@ pub(crate) fn is_keyframe(codec: CodecName, payload: &[u8]) -> bool {
         CodecName::Vp8 => vp8(payload),
         CodecName::Vp9 => vp9(payload),
         CodecName::Av1 => av1(payload),
-        CodecName::Opus | CodecName::G722 | CodecName::Pcmu | CodecName::Pcma => payload.first().map(|_| true),
+        CodecName::Opus | CodecName::G722 | CodecName::Pcmu | CodecName::Pcma => {
+            payload.first().map(|_| true)
+        }
     };
     proof.unwrap_or(false)
 }
@@ -33,7 +35,9 @@ fn h264(payload: &[u8]) -> Option<bool> {
 
     let (header, rest) = payload.split_first()?;
     match header & 0x1f {
-        STAP_A => Some(aggregated(rest).any(|unit| unit.first().is_some_and(|header| begins(*header)))),
+        STAP_A => {
+            Some(aggregated(rest).any(|unit| unit.first().is_some_and(|header| begins(*header))))
+        }
         FU_A => {
             let fragment = rest.first()?;
             Some(fragment & 0x80 != 0 && begins(*fragment))
@@ -53,7 +57,9 @@ fn h265(payload: &[u8]) -> Option<bool> {
     let (header, rest) = payload.split_first()?;
     let (_layer_and_temporal_id, rest) = rest.split_first()?;
     match kind(*header) {
-        AGGREGATION => Some(aggregated(rest).any(|unit| unit.first().is_some_and(|header| begins(kind(*header))))),
+        AGGREGATION => Some(
+            aggregated(rest).any(|unit| unit.first().is_some_and(|header| begins(kind(*header)))),
+        ),
         FRAGMENTATION => {
             let fragment = rest.first()?;
             Some(fragment & 0x80 != 0 && begins(fragment & 0x3f))
@@ -161,11 +167,20 @@ mod tests {
     #[test]
     fn h264_aggregates_are_searched() {
         // STAP-A of a delimiter and an SPS.
-        assert!(is_keyframe(CodecName::H264, &[0x78, 0, 2, 0x09, 0xf0, 0, 2, 0x67, 0x42]));
+        assert!(is_keyframe(
+            CodecName::H264,
+            &[0x78, 0, 2, 0x09, 0xf0, 0, 2, 0x67, 0x42]
+        ));
         // Of an SEI and a slice.
-        assert!(!is_keyframe(CodecName::H264, &[0x78, 0, 2, 0x06, 0x05, 0, 2, 0x41, 0x9a]));
+        assert!(!is_keyframe(
+            CodecName::H264,
+            &[0x78, 0, 2, 0x06, 0x05, 0, 2, 0x41, 0x9a]
+        ));
         // The SPS is cut off by its size.
-        assert!(!is_keyframe(CodecName::H264, &[0x78, 0, 2, 0x09, 0xf0, 0, 9, 0x67, 0x42]));
+        assert!(!is_keyframe(
+            CodecName::H264,
+            &[0x78, 0, 2, 0x09, 0xf0, 0, 9, 0x67, 0x42]
+        ));
     }
 
     #[test]
@@ -190,9 +205,15 @@ mod tests {
     #[test]
     fn h265_aggregates_and_first_fragments_are_searched() {
         // Delimiter (35) and VPS (32).
-        assert!(is_keyframe(CodecName::H265, &[48 << 1, 1, 0, 3, 35 << 1, 1, 0x50, 0, 3, 32 << 1, 1, 0x0c]));
+        assert!(is_keyframe(
+            CodecName::H265,
+            &[48 << 1, 1, 0, 3, 35 << 1, 1, 0x50, 0, 3, 32 << 1, 1, 0x0c]
+        ));
         // Two trailing pictures.
-        assert!(!is_keyframe(CodecName::H265, &[48 << 1, 1, 0, 3, 1 << 1, 1, 0x50, 0, 3, 1 << 1, 1, 0x0c]));
+        assert!(!is_keyframe(
+            CodecName::H265,
+            &[48 << 1, 1, 0, 3, 1 << 1, 1, 0x50, 0, 3, 1 << 1, 1, 0x0c]
+        ));
         assert!(is_keyframe(CodecName::H265, &[49 << 1, 1, 0x80 | 19, 0xaf]));
         assert!(!is_keyframe(CodecName::H265, &[49 << 1, 1, 19, 0xaf]));
         assert!(!is_keyframe(CodecName::H265, &[49 << 1, 1, 0x80 | 1, 0xaf]));
@@ -211,31 +232,64 @@ mod tests {
         // I with 7 bits, I with 15 bits, all of I, L, T, K.
         assert!(is_keyframe(CodecName::Vp8, &[0x90, 0x80, 0x11, 0x50]));
         assert!(is_keyframe(CodecName::Vp8, &[0x90, 0x80, 0x81, 0x11, 0x50]));
-        assert!(is_keyframe(CodecName::Vp8, &[0x90, 0xf0, 0x81, 0x11, 0x01, 0x21, 0x50]));
-        assert!(!is_keyframe(CodecName::Vp8, &[0x90, 0xf0, 0x81, 0x11, 0x01, 0x21, 0x51]));
-        assert!(!is_keyframe(CodecName::Vp8, &[0x90, 0xf0, 0x81, 0x11, 0x01, 0x20]), "cut off");
+        assert!(is_keyframe(
+            CodecName::Vp8,
+            &[0x90, 0xf0, 0x81, 0x11, 0x01, 0x21, 0x50]
+        ));
+        assert!(!is_keyframe(
+            CodecName::Vp8,
+            &[0x90, 0xf0, 0x81, 0x11, 0x01, 0x21, 0x51]
+        ));
+        assert!(
+            !is_keyframe(CodecName::Vp8, &[0x90, 0xf0, 0x81, 0x11, 0x01, 0x20]),
+            "cut off"
+        );
     }
 
     #[test]
     fn vp9_begins_where_an_unpredicted_frame_of_layer_0_starts() {
         // Chromium: I, L, B, V, non-flexible, 15 bits of picture ID, layer byte, TL0PICIDX.
-        assert!(is_keyframe(CodecName::Vp9, &[0xaa, 0x80, 0x01, 0x00, 0x07, 0x18]));
+        assert!(is_keyframe(
+            CodecName::Vp9,
+            &[0xaa, 0x80, 0x01, 0x00, 0x07, 0x18]
+        ));
         // Flexible mode, without layers.
         assert!(is_keyframe(CodecName::Vp9, &[0x98, 0x80, 0x01, 0x82]));
-        assert!(!is_keyframe(CodecName::Vp9, &[0xe8, 0x80, 0x01, 0x00]), "P bit");
-        assert!(!is_keyframe(CodecName::Vp9, &[0xa0, 0x80, 0x01, 0x00]), "not a start");
-        assert!(!is_keyframe(CodecName::Vp9, &[0xa8, 0x80, 0x01, 0x03]), "spatial layer 1");
+        assert!(
+            !is_keyframe(CodecName::Vp9, &[0xe8, 0x80, 0x01, 0x00]),
+            "P bit"
+        );
+        assert!(
+            !is_keyframe(CodecName::Vp9, &[0xa0, 0x80, 0x01, 0x00]),
+            "not a start"
+        );
+        assert!(
+            !is_keyframe(CodecName::Vp9, &[0xa8, 0x80, 0x01, 0x03]),
+            "spatial layer 1"
+        );
         assert!(!is_keyframe(CodecName::Vp9, &[0xa8, 0x80]), "cut off");
     }
 
     #[test]
     fn av1_begins_with_a_new_sequence_or_a_sequence_header() {
         assert!(is_keyframe(CodecName::Av1, &[0x18, 0x0a, 0x0b]), "N bit");
-        assert!(is_keyframe(CodecName::Av1, &[0x10, 0x08, 0x00]), "one OBU, without its size");
-        assert!(is_keyframe(CodecName::Av1, &[0x20, 0x0b, 0x08, 0x00]), "two OBUs");
-        assert!(is_keyframe(CodecName::Av1, &[0x00, 0x8b, 0x01, 0x08]), "a size of two bytes");
+        assert!(
+            is_keyframe(CodecName::Av1, &[0x10, 0x08, 0x00]),
+            "one OBU, without its size"
+        );
+        assert!(
+            is_keyframe(CodecName::Av1, &[0x20, 0x0b, 0x08, 0x00]),
+            "two OBUs"
+        );
+        assert!(
+            is_keyframe(CodecName::Av1, &[0x00, 0x8b, 0x01, 0x08]),
+            "a size of two bytes"
+        );
         assert!(!is_keyframe(CodecName::Av1, &[0x10, 0x30]), "a frame OBU");
-        assert!(!is_keyframe(CodecName::Av1, &[0x90, 0x08]), "a continued OBU");
+        assert!(
+            !is_keyframe(CodecName::Av1, &[0x90, 0x08]),
+            "a continued OBU"
+        );
     }
 
     #[test]

@@ -19,7 +19,9 @@ pub(crate) enum Match {
 impl Codec {
     /// How well `receiver`, a payload type that a viewer offers, fits this stream.
     pub(crate) fn fits(&self, receiver: &Self) -> Match {
-        if (self.name, self.clock_rate, self.channels) != (receiver.name, receiver.clock_rate, receiver.channels) {
+        if (self.name, self.clock_rate, self.channels)
+            != (receiver.name, receiver.clock_rate, receiver.channels)
+        {
             return Match::No;
         }
         match (&self.fmtp, &receiver.fmtp) {
@@ -39,11 +41,15 @@ impl Codec {
             ) => {
                 let profile = h264_profile(*profile_idc, *profile_iop);
                 let decoder = h264_profile(*receiver_idc, *receiver_iop);
-                profile.fits(decoder).min(h264_mode(*packetization_mode, *receiver_mode))
+                profile
+                    .fits(decoder)
+                    .min(h264_mode(*packetization_mode, *receiver_mode))
             }
             (
                 Fmtp::H265 {
-                    profile_id, tx_mode, ..
+                    profile_id,
+                    tx_mode,
+                    ..
                 },
                 Fmtp::H265 {
                     profile_id: receiver_profile,
@@ -155,7 +161,10 @@ mod tests {
     }
 
     fn h264(profile: &str, mode: u8) -> Codec {
-        video("H264", &format!("profile-level-id={profile};packetization-mode={mode}"))
+        video(
+            "H264",
+            &format!("profile-level-id={profile};packetization-mode={mode}"),
+        )
     }
 
     #[test]
@@ -171,11 +180,24 @@ mod tests {
     #[test]
     fn h264_decoders_of_a_higher_profile_play_lower_ones() {
         for decoder in ["42001f", "4d001f", "64001f", "640c1f"] {
-            assert_eq!(h264("42e01f", 1).fits(&h264(decoder, 1)), Match::Compatible, "{decoder}");
+            assert_eq!(
+                h264("42e01f", 1).fits(&h264(decoder, 1)),
+                Match::Compatible,
+                "{decoder}"
+            );
         }
-        assert_eq!(h264("42001f", 1).fits(&h264("42e01f", 1)), Match::Compatible);
-        assert_eq!(h264("64001f", 1).fits(&h264("640c1f", 1)), Match::Compatible);
-        assert_eq!(h264("4d001f", 1).fits(&h264("640c1f", 1)), Match::Compatible);
+        assert_eq!(
+            h264("42001f", 1).fits(&h264("42e01f", 1)),
+            Match::Compatible
+        );
+        assert_eq!(
+            h264("64001f", 1).fits(&h264("640c1f", 1)),
+            Match::Compatible
+        );
+        assert_eq!(
+            h264("4d001f", 1).fits(&h264("640c1f", 1)),
+            Match::Compatible
+        );
     }
 
     #[test]
@@ -190,7 +212,10 @@ mod tests {
     fn fragmented_h264_needs_a_receiver_of_fragments() {
         assert_eq!(h264("42e01f", 1).fits(&h264("42e01f", 0)), Match::No);
         assert_eq!(h264("42e01f", 0).fits(&h264("42e01f", 0)), Match::Exact);
-        assert_eq!(h264("42e01f", 0).fits(&h264("42e01f", 1)), Match::Compatible);
+        assert_eq!(
+            h264("42e01f", 0).fits(&h264("42e01f", 1)),
+            Match::Compatible
+        );
     }
 
     #[test]
@@ -204,8 +229,14 @@ mod tests {
 
     #[test]
     fn vp9_and_av1_go_by_profile_and_default_to_0() {
-        assert_eq!(video("VP9", "").fits(&video("VP9", "profile-id=0")), Match::Exact);
-        assert_eq!(video("VP9", "profile-id=2").fits(&video("VP9", "")), Match::No);
+        assert_eq!(
+            video("VP9", "").fits(&video("VP9", "profile-id=0")),
+            Match::Exact
+        );
+        assert_eq!(
+            video("VP9", "profile-id=2").fits(&video("VP9", "")),
+            Match::No
+        );
         assert_eq!(
             video("AV1", "level-idx=8;profile=0;tier=0").fits(&video("AV1", "")),
             Match::Exact
@@ -225,6 +256,9 @@ mod tests {
     #[test]
     fn opus_plays_whatever_the_receiver_wishes() {
         let opus = |fmtp| Codec::from_sdp("opus", 48_000, 2, fmtp).unwrap();
-        assert_eq!(opus("stereo=1").fits(&opus("minptime=10;useinbandfec=1")), Match::Exact);
+        assert_eq!(
+            opus("stereo=1").fits(&opus("minptime=10;useinbandfec=1")),
+            Match::Exact
+        );
     }
 }

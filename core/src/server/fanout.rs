@@ -29,8 +29,7 @@ impl Server {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
             let path_id = outbox.paths.pop_front()?;
-            loop {
-                let Some(id) = self.turn(path_id, transport) else { break };
+            while let Some(id) = self.turn(path_id, transport) {
                 let sent = self.fill(now, id, buffer);
                 let more = sent.is_some_and(|(_, filled)| filled.more);
                 let audience = self.paths.get_mut(path_id).and_then(|p| p.audience(transport));

@@ -210,7 +210,7 @@ enum Owner {
 
 impl Owner {
     fn of(number: u32) -> Self {
-        if number % 2 == 0 { Self::Session(number / 2) } else { Self::Path(number / 2) }
+        if number.is_multiple_of(2) { Self::Session(number / 2) } else { Self::Path(number / 2) }
     }
 
     fn number(self) -> u32 {

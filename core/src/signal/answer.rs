@@ -81,7 +81,10 @@ impl Answer<'_> {
 
     fn session(&mut self, offer: &Offer) {
         self.line(format_args!("v=0"));
-        self.line(format_args!("o=- {} 2 IN IP4 127.0.0.1", self.local.session_id));
+        self.line(format_args!(
+            "o=- {} 2 IN IP4 127.0.0.1",
+            self.local.session_id
+        ));
         self.line(format_args!("s=-"));
         self.line(format_args!("t=0 0"));
         let stays = |mid: &&String| {
@@ -91,7 +94,12 @@ impl Answer<'_> {
                 .zip(&self.plan.fates)
                 .any(|(section, fate)| section.mid.as_ref() == Some(mid) && *fate != Fate::Rejected)
         };
-        let bundled: Vec<&str> = offer.bundle.iter().filter(stays).map(String::as_str).collect();
+        let bundled: Vec<&str> = offer
+            .bundle
+            .iter()
+            .filter(stays)
+            .map(String::as_str)
+            .collect();
         if !bundled.is_empty() {
             self.line(format_args!("a=group:BUNDLE {}", bundled.join(" ")));
         }
@@ -107,7 +115,9 @@ impl Answer<'_> {
         };
         match (fate, track, section.known().next()) {
             (Fate::Taken(_), Some(track), _) => self.taken(section, track),
-            (Fate::Inactive, _, Some((payload, codec))) => self.inactive(section, payload.payload_type, codec),
+            (Fate::Inactive, _, Some((payload, codec))) => {
+                self.inactive(section, payload.payload_type, codec)
+            }
             _ => self.rejected(section),
         }
     }
@@ -119,10 +129,16 @@ impl Answer<'_> {
                 "m={} 9 {} {payload_type} {rtx}",
                 section.media, section.protocol
             )),
-            None => self.line(format_args!("m={} 9 {} {payload_type}", section.media, section.protocol)),
+            None => self.line(format_args!(
+                "m={} 9 {} {payload_type}",
+                section.media, section.protocol
+            )),
         }
         self.transport(section);
-        for (id, uri) in [(track.transport_cc_id, TRANSPORT_CC_URI), (track.mid_id, MID_URI)] {
+        for (id, uri) in [
+            (track.transport_cc_id, TRANSPORT_CC_URI),
+            (track.mid_id, MID_URI),
+        ] {
             if let Some(id) = id {
                 self.line(format_args!("a=extmap:{id} {uri}"));
             }
@@ -138,7 +154,10 @@ impl Answer<'_> {
         self.payload(payload_type, &track.codec, track.fmtp.as_deref());
         self.feedback(track);
         if let Some(rtx) = track.rtx_payload_type {
-            self.line(format_args!("a=rtpmap:{rtx} rtx/{}", track.codec.clock_rate));
+            self.line(format_args!(
+                "a=rtpmap:{rtx} rtx/{}",
+                track.codec.clock_rate
+            ));
             self.line(format_args!("a=fmtp:{rtx} apt={payload_type}"));
         }
         if let Some(sources) = self.sources {
@@ -151,7 +170,10 @@ impl Answer<'_> {
     }
 
     fn inactive(&mut self, section: &Section, payload_type: u8, codec: &Codec) {
-        self.line(format_args!("m={} 9 {} {payload_type}", section.media, section.protocol));
+        self.line(format_args!(
+            "m={} 9 {} {payload_type}",
+            section.media, section.protocol
+        ));
         self.transport(section);
         self.line(format_args!("a=inactive"));
         self.rtcp(section);
@@ -163,7 +185,10 @@ impl Answer<'_> {
     }
 
     fn rejected(&mut self, section: &Section) {
-        self.line(format_args!("m={} 0 {} {}", section.media, section.protocol, section.formats));
+        self.line(format_args!(
+            "m={} 0 {} {}",
+            section.media, section.protocol, section.formats
+        ));
         self.line(format_args!("c=IN IP4 0.0.0.0"));
         if let Some(mid) = &section.mid {
             self.line(format_args!("a=mid:{mid}"));
@@ -182,7 +207,10 @@ impl Answer<'_> {
         }
         self.line(format_args!("a=ice-ufrag:{}", self.local.ufrag));
         self.line(format_args!("a=ice-pwd:{}", self.local.pwd));
-        self.line(format_args!("a=fingerprint:sha-256 {}", Colons(self.local.fingerprint)));
+        self.line(format_args!(
+            "a=fingerprint:sha-256 {}",
+            Colons(self.local.fingerprint)
+        ));
         match self.plan.dtls {
             DtlsRole::Server => self.line(format_args!("a=setup:passive")),
             DtlsRole::Client => self.line(format_args!("a=setup:active")),
@@ -202,10 +230,16 @@ impl Answer<'_> {
     fn payload(&mut self, payload_type: u8, codec: &Codec, fmtp: Option<&str>) {
         let (encoding, clock_rate) = (codec.name.encoding(), codec.clock_rate);
         match codec.channels {
-            1 => self.line(format_args!("a=rtpmap:{payload_type} {encoding}/{clock_rate}")),
-            channels => self.line(format_args!("a=rtpmap:{payload_type} {encoding}/{clock_rate}/{channels}")),
+            1 => self.line(format_args!(
+                "a=rtpmap:{payload_type} {encoding}/{clock_rate}"
+            )),
+            channels => self.line(format_args!(
+                "a=rtpmap:{payload_type} {encoding}/{clock_rate}/{channels}"
+            )),
         }
-        let fmtp = fmtp.map(|fmtp| answered_parameters(codec.name, fmtp)).unwrap_or_default();
+        let fmtp = fmtp
+            .map(|fmtp| answered_parameters(codec.name, fmtp))
+            .unwrap_or_default();
         if !fmtp.is_empty() {
             self.line(format_args!("a=fmtp:{payload_type} {fmtp}"));
         }

@@ -5,12 +5,17 @@
 //! pass (mids that are words, codec names in any case, bare line feeds, attributes on the session's
 //! level). What is missed is said by [`policy`](crate::signal::policy), which knows what is needed.
 
+mod payload;
+
+use std::cmp::Reverse;
+
 use sdp_types::{
-    Attribute, ExtMap, Fingerprint as FingerprintAttribute, Group, GroupSemantics, HashFunc, Media, RtcpFb, RtcpFbCcm,
-    RtcpFbNack, RtcpFbPt, RtcpFbVal, RtpMap, Session, SsrcGroup, TypedAttribute,
+    Attribute, ExtMap, Fingerprint as FingerprintAttribute, Group, GroupSemantics, HashFunc, Media,
+    Session, SsrcGroup, TypedAttribute,
 };
 
-use crate::media::{Codec, MediaKind};
+use crate::media::MediaKind;
+pub(crate) use crate::signal::offer::payload::{Feedback, Payload};
 use crate::signal::refusal::{Refusal, shown};
 
 /// Media sections that are read. A publisher or viewer needs two, a browser with a history of
@@ -36,7 +41,8 @@ impl Offer {
     /// [`Refusal`], with status 400, for what is not SDP, has too many sections, or sections that
     /// cannot be told apart.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Refusal> {
-        let session = Session::parse(text).map_err(|error| Refusal::NotSdp(shown(&error.to_string())))?;
+        let session =
+            Session::parse(text).map_err(|error| Refusal::NotSdp(shown(&error.to_string())))?;
         if session.medias.is_empty() {
             return Err(Refusal::NotSdp("no m= line".to_owned()));
         }
@@ -52,7 +58,11 @@ impl Offer {
             .collect();
         for (index, section) in sections.iter().enumerate() {
             let Some(mid) = &section.mid else { continue };
-            if sections.iter().skip(index + 1).any(|other| other.mid.as_ref() == Some(mid)) {
+            if sections
+                .iter()
+                .skip(index + 1)
+                .any(|other| other.mid.as_ref() == Some(mid))
+            {
                 return Err(Refusal::DuplicateMid(shown(mid)));
             }
         }
@@ -65,7 +75,10 @@ impl Offer {
 
     /// Whether a section shares the transport of its BUNDLE group.
     pub(crate) fn is_bundled(&self, section: &Section) -> bool {
-        section.mid.as_ref().is_some_and(|mid| self.bundle.contains(mid))
+        section
+            .mid
+            .as_ref()
+            .is_some_and(|mid| self.bundle.contains(mid))
     }
 }
 
@@ -116,7 +129,8 @@ impl Section {
         };
         let is_rtp = media.proto.contains("RTP/");
         let mut ssrcs = Vec::new();
-        let announced = values(own, "ssrc").filter_map(|value| value.split(' ').next()?.parse().ok());
+        let announced =
+            values(own, "ssrc").filter_map(|value| value.split(' ').next()?.parse().ok());
         for ssrc in announced.take(SSRCS_MAX) {
             if !ssrcs.contains(&ssrc) {
                 ssrcs.push(ssrc);
@@ -129,12 +143,19 @@ impl Section {
             formats: media.fmt.clone(),
             port: media.port,
             bundle_only: has(own, "bundle-only"),
-            mid: values(own, "mid").next().filter(|mid| is_token(mid)).map(str::to_owned),
+            mid: values(own, "mid")
+                .next()
+                .filter(|mid| is_token(mid))
+                .map(str::to_owned),
             direction: Direction::of(own).unwrap_or(direction),
             rtcp_mux: has(own, "rtcp-mux") || has(own, "rtcp-mux-only"),
             rtcp_rsize: has(own, "rtcp-rsize"),
             transport: Transport::new(own).or(session),
-            payloads: if is_rtp { payloads(media) } else { Vec::new() },
+            payloads: if is_rtp {
+                payload::payloads(media)
+            } else {
+                Vec::new()
+            },
             extensions: typed::<ExtMap>(own)
                 .map(|extension| Extension {
                     id: extension.id,
@@ -166,7 +187,11 @@ impl Section {
                 names.push(name);
             }
         }
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
     }
 }
 
@@ -188,13 +213,15 @@ pub(crate) enum Direction {
 
 impl Direction {
     fn of(attributes: &[Attribute]) -> Option<Self> {
-        attributes.iter().find_map(|attribute| match attribute.attribute.as_str() {
-            "sendrecv" => Some(Self::SendRecv),
-            "sendonly" => Some(Self::SendOnly),
-            "recvonly" => Some(Self::RecvOnly),
-            "inactive" => Some(Self::Inactive),
-            _ => None,
-        })
+        attributes
+            .iter()
+            .find_map(|attribute| match attribute.attribute.as_str() {
+                "sendrecv" => Some(Self::SendRecv),
+                "sendonly" => Some(Self::SendOnly),
+                "recvonly" => Some(Self::RecvOnly),
+                "inactive" => Some(Self::Inactive),
+                _ => None,
+            })
     }
 
     /// The peer would send.
@@ -223,7 +250,12 @@ pub(crate) struct Transport {
 
 impl Transport {
     fn new(attributes: &[Attribute]) -> Self {
-        let credential = |name| values(attributes, name).next().filter(|text| is_ice_credential(text)).map(str::to_owned);
+        let credential = |name| {
+            values(attributes, name)
+                .next()
+                .filter(|text| is_ice_credential(text))
+                .map(str::to_owned)
+        };
         Self {
             ufrag: credential("ice-ufrag"),
             pwd: credential("ice-pwd"),
@@ -295,49 +327,6 @@ impl Hash {
     }
 }
 
-/// One payload type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Payload {
-    /// 0 to 127.
-    pub(crate) payload_type: u8,
-    /// The encoding's name as offered. For messages.
-    pub(crate) encoding: String,
-    /// `a=fmtp` as offered, without the payload type.
-    pub(crate) fmtp: Option<String>,
-    /// RTCP feedback that the peer can do for it (RFC 4585).
-    pub(crate) feedback: Feedback,
-    /// Of RTX: the payload type it repairs (RFC 4588).
-    pub(crate) repairs: Option<u8>,
-    /// The codec, where it is one that is served.
-    pub(crate) codec: Option<Codec>,
-}
-
-/// RTCP feedback of a payload type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Feedback {
-    /// Lost packets are asked for (RFC 4585 §6.2.1).
-    pub(crate) nack: bool,
-    /// A keyframe is asked for since pictures were lost (RFC 4585 §6.3.1).
-    pub(crate) nack_pli: bool,
-    /// A keyframe is asked for (RFC 5104 §4.3.1).
-    pub(crate) ccm_fir: bool,
-    /// Arrival times for congestion control
-    /// (draft-holmer-rmcat-transport-wide-cc-extensions-01).
-    pub(crate) transport_cc: bool,
-}
-
-impl Feedback {
-    fn add(&mut self, value: &RtcpFbVal) {
-        match value {
-            RtcpFbVal::Nack(None) => self.nack = true,
-            RtcpFbVal::Nack(Some(RtcpFbNack::Pli)) => self.nack_pli = true,
-            RtcpFbVal::Ccm(RtcpFbCcm::Fir) => self.ccm_fir = true,
-            RtcpFbVal::TransportCc => self.transport_cc = true,
-            _ => {}
-        }
-    }
-}
-
 /// An RTP header extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Extension {
@@ -345,90 +334,6 @@ pub(crate) struct Extension {
     pub(crate) id: u8,
     /// What it is.
     pub(crate) uri: String,
-}
-
-/// Each attribute is looked at once, so that a hostile offer of thousands costs no more than its
-/// length.
-fn payloads(media: &Media) -> Vec<Payload> {
-    let mut raw: Vec<RawPayload> = Vec::new();
-    for format in media.fmt.split_ascii_whitespace() {
-        let Some(payload_type) = format.parse::<u8>().ok().filter(|payload_type| *payload_type < 128) else {
-            continue;
-        };
-        if !raw.iter().any(|payload| payload.payload_type == payload_type) {
-            raw.push(RawPayload {
-                payload_type,
-                ..RawPayload::default()
-            });
-        }
-    }
-    for map in typed::<RtpMap>(&media.attributes) {
-        if let Some(payload) = raw.iter_mut().find(|payload| payload.payload_type == map.payload_type) {
-            payload.map.get_or_insert(map);
-        }
-    }
-    for (number, fmtp) in values(&media.attributes, "fmtp").filter_map(|value| value.split_once(' ')) {
-        let number = number.parse().ok();
-        if let Some(payload) = raw.iter_mut().find(|payload| Some(payload.payload_type) == number) {
-            payload.fmtp.get_or_insert_with(|| fmtp.trim().to_owned());
-        }
-    }
-    for line in typed::<RtcpFb>(&media.attributes) {
-        let is_meant = |payload: &&mut RawPayload| match line.pt {
-            RtcpFbPt::Wildcard => true,
-            RtcpFbPt::Fmt(number) => number == payload.payload_type,
-        };
-        for payload in raw.iter_mut().filter(is_meant) {
-            payload.feedback.add(&line.val);
-        }
-    }
-    raw.into_iter().map(Payload::from).collect()
-}
-
-/// A payload type with its lines, before they are made sense of.
-#[derive(Default)]
-struct RawPayload {
-    payload_type: u8,
-    map: Option<RtpMap>,
-    fmtp: Option<String>,
-    feedback: Feedback,
-}
-
-impl From<RawPayload> for Payload {
-    fn from(raw: RawPayload) -> Self {
-        let fmtp = raw.fmtp.as_deref();
-        let codec = match &raw.map {
-            Some(map) => {
-                let channels = map.encoding_params.as_deref().map_or(Ok(1), str::parse);
-                channels.ok().and_then(|channels| {
-                    Codec::from_sdp(&map.encoding_name, map.clock_rate, channels, fmtp.unwrap_or_default())
-                })
-            }
-            None => Codec::from_static_payload_type(raw.payload_type),
-        };
-        let encoding = match (&raw.map, &codec) {
-            (Some(map), _) => map.encoding_name.clone(),
-            (None, Some(codec)) => codec.name.encoding().to_owned(),
-            (None, None) => format!("payload type {} without a=rtpmap", raw.payload_type),
-        };
-        let repairs = fmtp.filter(|_| encoding.eq_ignore_ascii_case("rtx")).and_then(apt);
-        Self {
-            payload_type: raw.payload_type,
-            encoding,
-            fmtp: raw.fmtp,
-            feedback: raw.feedback,
-            repairs,
-            codec,
-        }
-    }
-}
-
-/// The payload type that an RTX payload type repairs.
-fn apt(fmtp: &str) -> Option<u8> {
-    fmtp.split(';')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(name, _)| name.trim().eq_ignore_ascii_case("apt"))
-        .and_then(|(_, value)| value.trim().parse().ok())
 }
 
 fn fingerprints(attributes: &[Attribute]) -> Vec<Fingerprint> {
@@ -447,14 +352,17 @@ fn fingerprints(attributes: &[Attribute]) -> Vec<Fingerprint> {
         })
         .take(FINGERPRINTS_MAX)
         .collect();
-    fingerprints.sort_by(|left, right| right.hash.cmp(&left.hash));
+    fingerprints.sort_by_key(|fingerprint| Reverse(fingerprint.hash));
     fingerprints
 }
 
 /// Characters of RFC 8839 §5.4 and those that peers use besides. A colon would end the name early
 /// in STUN.
 fn is_ice_credential(text: &str) -> bool {
-    (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')
+    (1..=256).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b':')
 }
 
 /// RFC 8866 §9.
@@ -466,7 +374,9 @@ fn is_token(text: &str) -> bool {
 }
 
 fn has(attributes: &[Attribute], name: &str) -> bool {
-    attributes.iter().any(|attribute| attribute.attribute == name)
+    attributes
+        .iter()
+        .any(|attribute| attribute.attribute == name)
 }
 
 fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -498,9 +408,11 @@ mod tests {
 
     /// An offer with one section of the given lines.
     fn section(lines: &str) -> Section {
-        read(&format!("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n{lines}"))
-            .sections
-            .remove(0)
+        read(&format!(
+            "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n{lines}"
+        ))
+        .sections
+        .remove(0)
     }
 
     #[test]
@@ -514,7 +426,10 @@ mod tests {
         assert_eq!(audio.direction, Direction::SendOnly);
         assert!(audio.rtcp_mux && audio.rtcp_rsize);
         assert_eq!(audio.transport.setup.as_deref(), Some("actpass"));
-        assert_eq!(audio.transport.fingerprints.first().unwrap().hash, Hash::Sha256);
+        assert_eq!(
+            audio.transport.fingerprints.first().unwrap().hash,
+            Hash::Sha256
+        );
         assert_eq!(
             audio.codec_names(),
             "opus, red, G722, PCMU, PCMA, CN, telephone-event"
@@ -542,7 +457,10 @@ mod tests {
     fn a_data_channel_is_neither_video_nor_audio() {
         let offer = read(include_str!("testdata/chromium-view.sdp"));
         let application = &offer.sections[2];
-        assert_eq!((application.kind, application.media.as_str()), (None, "application"));
+        assert_eq!(
+            (application.kind, application.media.as_str()),
+            (None, "application")
+        );
         assert_eq!(application.formats, "webrtc-datachannel");
         assert!(application.payloads.is_empty());
     }
@@ -610,18 +528,27 @@ mod tests {
             "v=0\r\na=ice-ufrag:session\r\na=ice-pwd:secret\r\na=setup:passive\r\na=sendonly\r\n\
              m=audio 9 UDP/TLS/RTP/SAVPF 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:own\r\na=recvonly\r\n",
         );
-        assert_eq!(offer.sections[0].transport.ufrag.as_deref(), Some("session"));
+        assert_eq!(
+            offer.sections[0].transport.ufrag.as_deref(),
+            Some("session")
+        );
         assert_eq!(offer.sections[0].direction, Direction::SendOnly);
         assert_eq!(offer.sections[1].transport.ufrag.as_deref(), Some("own"));
         assert_eq!(offer.sections[1].transport.pwd.as_deref(), Some("secret"));
-        assert_eq!(offer.sections[1].transport.setup.as_deref(), Some("passive"));
+        assert_eq!(
+            offer.sections[1].transport.setup.as_deref(),
+            Some("passive")
+        );
         assert_eq!(offer.sections[1].direction, Direction::RecvOnly);
     }
 
     #[test]
     fn static_payload_types_need_no_rtpmap() {
         let offer = read("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 8 3 0\r\n");
-        let known: Vec<_> = offer.sections[0].known().map(|(_, codec)| codec.name).collect();
+        let known: Vec<_> = offer.sections[0]
+            .known()
+            .map(|(_, codec)| codec.name)
+            .collect();
         assert_eq!(known, [CodecName::Pcma, CodecName::Pcmu]);
         assert_eq!(
             offer.sections[0].codec_names(),
@@ -631,8 +558,14 @@ mod tests {
 
     #[test]
     fn feedback_for_all_payload_types_is_for_each() {
-        let section = section("a=rtpmap:96 VP8/90000\r\na=rtcp-fb:* nack pli\r\na=rtcp-fb:97 nack\r\n");
-        assert!(section.payloads.iter().all(|payload| payload.feedback.nack_pli));
+        let section =
+            section("a=rtpmap:96 VP8/90000\r\na=rtcp-fb:* nack pli\r\na=rtcp-fb:97 nack\r\n");
+        assert!(
+            section
+                .payloads
+                .iter()
+                .all(|payload| payload.feedback.nack_pli)
+        );
         assert!(!section.payloads[0].feedback.nack && section.payloads[1].feedback.nack);
     }
 
@@ -649,12 +582,20 @@ mod tests {
         );
         assert_eq!(section.known().count(), 0);
         assert_eq!((section.mid, section.transport.ufrag), (None, None));
-        assert!(section.ssrcs.is_empty() && section.extensions.is_empty() && section.repairs.is_empty());
+        assert!(
+            section.ssrcs.is_empty() && section.extensions.is_empty() && section.repairs.is_empty()
+        );
     }
 
     #[test]
     fn what_is_not_sdp_is_refused_with_400() {
-        for text in ["", "hello", "{\"type\":\"offer\"}", "v=1\r\n", "v=0\r\ns=-\r\nt=0 0\r\n"] {
+        for text in [
+            "",
+            "hello",
+            "{\"type\":\"offer\"}",
+            "v=1\r\n",
+            "v=0\r\ns=-\r\nt=0 0\r\n",
+        ] {
             let refusal = refused(text);
             assert!(matches!(refusal, Refusal::NotSdp(_)), "{text:?}");
             assert_eq!(refusal.status(), 400);
@@ -673,7 +614,10 @@ mod tests {
             Refusal::TooManySections(SECTIONS_MAX + 1)
         );
         let twins = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:a\r\n".repeat(2);
-        assert_eq!(refused(&format!("v=0\r\n{twins}")), Refusal::DuplicateMid("a".to_owned()));
+        assert_eq!(
+            refused(&format!("v=0\r\n{twins}")),
+            Refusal::DuplicateMid("a".to_owned())
+        );
     }
 
     proptest! {

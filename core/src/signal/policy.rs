@@ -134,9 +134,14 @@ pub(crate) fn publish(offer: &Offer) -> Result<Plan, Refusal> {
 /// # Errors
 /// [`Refusal`] with status 400 for an offer that cannot be answered at all, 406 for one that cannot
 /// play the stream.
-pub(crate) fn view(offer: &Offer, video: Option<&Codec>, audio: Option<&Codec>) -> Result<Plan, Refusal> {
+pub(crate) fn view(
+    offer: &Offer,
+    video: Option<&Codec>,
+    audio: Option<&Codec>,
+) -> Result<Plan, Refusal> {
     let choice = Choice::new(offer, Direction::receives).ok_or(Refusal::NothingReceived)?;
-    let track = |section: Option<(usize, &Section)>, stream: Option<&Codec>| match (section, stream) {
+    let track = |section: Option<(usize, &Section)>, stream: Option<&Codec>| match (section, stream)
+    {
         (Some((m_line, section)), Some(stream)) => viewer_track(m_line, section, stream).map(Some),
         _ => Ok(None),
     };
@@ -179,7 +184,9 @@ impl<'a> Choice<'a> {
     fn new(offer: &'a Offer, is_wanted: fn(Direction) -> bool) -> Option<Self> {
         let first = |kind| {
             offer.sections.iter().enumerate().find(|(_, section)| {
-                section.kind == Some(kind) && offer.is_active(section) && is_wanted(section.direction)
+                section.kind == Some(kind)
+                    && offer.is_active(section)
+                    && is_wanted(section.direction)
             })
         };
         let choice = Self {
@@ -190,7 +197,8 @@ impl<'a> Choice<'a> {
     }
 
     fn kind_at(&self, m_line: usize) -> Option<MediaKind> {
-        let is_here = |section: Option<(usize, &Section)>| section.is_some_and(|(place, _)| place == m_line);
+        let is_here =
+            |section: Option<(usize, &Section)>| section.is_some_and(|(place, _)| place == m_line);
         if is_here(self.video) {
             Some(MediaKind::Video)
         } else {
@@ -200,7 +208,9 @@ impl<'a> Choice<'a> {
 
     /// Checks that the sections can share one transport, and finds it.
     fn transport(&self, offer: &Offer) -> Result<(DtlsRole, Remote, Vec<Fate>), Refusal> {
-        let is_bundled = |section: Option<(usize, &Section)>| section.is_none_or(|(_, section)| offer.is_bundled(section));
+        let is_bundled = |section: Option<(usize, &Section)>| {
+            section.is_none_or(|(_, section)| offer.is_bundled(section))
+        };
         let all_bundled = is_bundled(self.video) && is_bundled(self.audio);
         let fates: Vec<_> = offer
             .sections
@@ -223,7 +233,10 @@ impl<'a> Choice<'a> {
             .find(|transport| !transport.fingerprints.is_empty())
             .map(|transport| transport.fingerprints.clone())
             .ok_or(Refusal::NoFingerprint)?;
-        let dtls = match transports.iter().find_map(|transport| transport.setup.as_deref()) {
+        let dtls = match transports
+            .iter()
+            .find_map(|transport| transport.setup.as_deref())
+        {
             None | Some("actpass" | "active") => DtlsRole::Server,
             Some("passive") => DtlsRole::Client,
             Some(other) => return Err(Refusal::Setup(shown(other))),
@@ -232,7 +245,10 @@ impl<'a> Choice<'a> {
         if self.video.is_some() && self.audio.is_some() && !all_bundled {
             return Err(Refusal::NoBundle);
         }
-        for (kind, section) in [(MediaKind::Video, self.video), (MediaKind::Audio, self.audio)] {
+        for (kind, section) in [
+            (MediaKind::Video, self.video),
+            (MediaKind::Audio, self.audio),
+        ] {
             if section.is_some_and(|(_, section)| !section.rtcp_mux) {
                 return Err(Refusal::NoRtcpMux(kind));
             }
@@ -271,7 +287,10 @@ fn transports<'a>(offer: &'a Offer, fates: &[Fate]) -> Vec<&'a Transport> {
     };
     let taken = || with_fates().filter(|(_, fate)| matches!(fate, Fate::Taken(_)));
     if taken().all(|(section, _)| offer.is_bundled(section)) {
-        in_group(true).chain(in_group(false)).map(|section| &section.transport).collect()
+        in_group(true)
+            .chain(in_group(false))
+            .map(|section| &section.transport)
+            .collect()
     } else {
         taken().map(|(section, _)| &section.transport).collect()
     }
@@ -317,7 +336,9 @@ fn publisher_track(m_line: usize, section: &Section) -> Result<TrackPlan, Refusa
         .find(|rtx| rtx.repairs == Some(payload.payload_type))
         .map(|rtx| rtx.payload_type);
     let repair = section.repairs.first().copied();
-    let transport_cc_id = section.extension(TRANSPORT_CC_URI).filter(|_| payload.feedback.transport_cc);
+    let transport_cc_id = section
+        .extension(TRANSPORT_CC_URI)
+        .filter(|_| payload.feedback.transport_cc);
     Ok(TrackPlan {
         m_line,
         mid: section.mid_or_place(m_line),
@@ -326,8 +347,12 @@ fn publisher_track(m_line: usize, section: &Section) -> Result<TrackPlan, Refusa
         rtx_payload_type,
         codec: codec.clone(),
         fmtp: payload.fmtp.clone(),
-        ssrc: repair.map(|(ssrc, _)| ssrc).or(section.ssrcs.first().copied()),
-        rtx_ssrc: repair.map(|(_, rtx)| rtx).filter(|_| rtx_payload_type.is_some()),
+        ssrc: repair
+            .map(|(ssrc, _)| ssrc)
+            .or(section.ssrcs.first().copied()),
+        rtx_ssrc: repair
+            .map(|(_, rtx)| rtx)
+            .filter(|_| rtx_payload_type.is_some()),
         transport_cc_id,
         mid_id: section.extension(MID_URI),
         feedback: Feedback {
@@ -338,7 +363,11 @@ fn publisher_track(m_line: usize, section: &Section) -> Result<TrackPlan, Refusa
 }
 
 fn viewer_track(m_line: usize, section: &Section, stream: &Codec) -> Result<TrackPlan, Refusal> {
-    let fitting = |wanted: Match| section.known().find(|(_, codec)| stream.fits(codec) == wanted);
+    let fitting = |wanted: Match| {
+        section
+            .known()
+            .find(|(_, codec)| stream.fits(codec) == wanted)
+    };
     let (payload, codec) = fitting(Match::Exact)
         .or_else(|| fitting(Match::Compatible))
         .ok_or_else(|| Refusal::CannotDecode {
@@ -422,11 +451,22 @@ mod tests {
         assert_eq!(video.rtx_payload_type, Some(97));
         assert!(video.ssrc.is_some() && video.rtx_ssrc.is_some() && video.ssrc != video.rtx_ssrc);
         assert!(video.transport_cc_id.is_some() && video.mid_id.is_some());
-        assert!(video.feedback.nack && video.feedback.nack_pli && video.feedback.ccm_fir && video.feedback.transport_cc);
+        assert!(
+            video.feedback.nack
+                && video.feedback.nack_pli
+                && video.feedback.ccm_fir
+                && video.feedback.transport_cc
+        );
         let audio = plan.audio.as_ref().unwrap();
-        assert_eq!((audio.codec.name, audio.payload_type), (CodecName::Opus, 111));
+        assert_eq!(
+            (audio.codec.name, audio.payload_type),
+            (CodecName::Opus, 111)
+        );
         assert_eq!((audio.rtx_payload_type, audio.rtx_ssrc), (None, None));
-        assert_eq!(plan.tracks().map(|track| track.m_line).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(
+            plan.tracks().map(|track| track.m_line).collect::<Vec<_>>(),
+            [1, 0]
+        );
     }
 
     #[test]
@@ -437,7 +477,10 @@ mod tests {
         assert_eq!(video.codec.name, CodecName::H264);
         assert!(video.feedback.nack && !video.feedback.nack_pli);
         assert_eq!(video.transport_cc_id, None);
-        assert_eq!((video.ssrc, video.rtx_ssrc), (Some(1_168_048_479), Some(1_168_048_480)));
+        assert_eq!(
+            (video.ssrc, video.rtx_ssrc),
+            (Some(1_168_048_479), Some(1_168_048_480))
+        );
     }
 
     #[test]
@@ -475,7 +518,14 @@ mod tests {
     #[test]
     fn further_sections_stay_inactive_and_data_channels_are_rejected() {
         let plan = view(&offer(CHROMIUM_VIEW), Some(&video("VP8", "")), None).unwrap();
-        assert_eq!(plan.fates, [Fate::Taken(MediaKind::Video), Fate::Inactive, Fate::Rejected]);
+        assert_eq!(
+            plan.fates,
+            [
+                Fate::Taken(MediaKind::Video),
+                Fate::Inactive,
+                Fate::Rejected
+            ]
+        );
     }
 
     #[test]
@@ -495,7 +545,10 @@ mod tests {
         assert_eq!(refusal("a=ice-pwd"), Refusal::NoIceCredentials);
         assert_eq!(refusal("a=fingerprint"), Refusal::NoFingerprint);
         let held = CHROMIUM.replace("a=setup:actpass", "a=setup:holdconn");
-        assert_eq!(publish_text(&held), Err(Refusal::Setup("holdconn".to_owned())));
+        assert_eq!(
+            publish_text(&held),
+            Err(Refusal::Setup("holdconn".to_owned()))
+        );
     }
 
     #[test]
@@ -516,7 +569,8 @@ mod tests {
 
     #[test]
     fn a_publisher_with_strange_codecs_is_told_what_was_offered_and_what_is_taken() {
-        let strange = "v=0\r\na=ice-ufrag:name\r\na=ice-pwd:secret\r\na=fingerprint:sha-256 ".to_owned()
+        let strange = "v=0\r\na=ice-ufrag:name\r\na=ice-pwd:secret\r\na=fingerprint:sha-256 "
+            .to_owned()
             + &["AB"; 32].join(":")
             + "\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtcp-mux\r\na=rtpmap:96 H263-1998/90000\r\na=rtpmap:97 theora/90000\r\n";
         let refusal = publish_text(&strange).unwrap_err();
@@ -537,22 +591,38 @@ mod tests {
 
     #[test]
     fn extension_ids_that_need_long_headers_are_not_taken() {
-        let text = CHROMIUM.replace("a=extmap:3 http://www.ietf.org", "a=extmap:16 http://www.ietf.org");
+        let text = CHROMIUM.replace(
+            "a=extmap:3 http://www.ietf.org",
+            "a=extmap:16 http://www.ietf.org",
+        );
         let plan = publish_text(&text).unwrap();
-        assert!(plan.tracks().all(|track| track.transport_cc_id.is_none() && !track.feedback.transport_cc));
+        assert!(
+            plan.tracks()
+                .all(|track| track.transport_cc_id.is_none() && !track.feedback.transport_cc)
+        );
         assert!(plan.tracks().all(|track| track.mid_id == Some(4)));
     }
 
     #[test]
     fn a_viewer_gets_the_exact_profile_first() {
-        let plan = |fmtp| view(&offer(CHROMIUM_VIEW), Some(&video("H264", fmtp)), Some(&opus())).unwrap();
+        let plan = |fmtp| {
+            view(
+                &offer(CHROMIUM_VIEW),
+                Some(&video("H264", fmtp)),
+                Some(&opus()),
+            )
+            .unwrap()
+        };
         let taken = |fmtp| {
             let video = plan(fmtp).video.unwrap();
             (video.payload_type, video.fmtp.unwrap())
         };
         let (payload_type, fmtp) = taken("profile-level-id=42e01f;packetization-mode=1");
         assert_eq!(payload_type, 108);
-        assert!(fmtp.contains("42e01f") && fmtp.contains("packetization-mode=1"), "{fmtp}");
+        assert!(
+            fmtp.contains("42e01f") && fmtp.contains("packetization-mode=1"),
+            "{fmtp}"
+        );
         let (payload_type, fmtp) = taken("profile-level-id=42c033;packetization-mode=0");
         assert_eq!(payload_type, 114);
         assert!(fmtp.contains("packetization-mode=0"), "{fmtp}");
@@ -560,7 +630,12 @@ mod tests {
 
     #[test]
     fn a_viewer_gets_keyframe_requests_and_nothing_else() {
-        let plan = view(&offer(CHROMIUM_VIEW), Some(&video("VP9", "")), Some(&opus())).unwrap();
+        let plan = view(
+            &offer(CHROMIUM_VIEW),
+            Some(&video("VP9", "")),
+            Some(&opus()),
+        )
+        .unwrap();
         let video = plan.video.unwrap();
         assert_eq!(video.payload_type, 98);
         assert_eq!(
@@ -571,17 +646,28 @@ mod tests {
                 ..Feedback::default()
             }
         );
-        assert_eq!((video.transport_cc_id, video.mid_id, video.rtx_payload_type), (None, None, None));
+        assert_eq!(
+            (video.transport_cc_id, video.mid_id, video.rtx_payload_type),
+            (None, None, None)
+        );
         assert_eq!(plan.audio.unwrap().payload_type, 111);
     }
 
     #[test]
     fn a_viewer_who_cannot_decode_the_video_is_told_its_codec() {
         let stream = video("H265", "profile-id=1");
-        let refusal = view(&offer(include_str!("testdata/aiortc-view.sdp")), Some(&stream), Some(&opus())).unwrap_err();
+        let refusal = view(
+            &offer(include_str!("testdata/aiortc-view.sdp")),
+            Some(&stream),
+            Some(&opus()),
+        )
+        .unwrap_err();
         assert_eq!(refusal.status(), 406);
         let text = refusal.to_string();
-        assert!(text.starts_with("the stream's video is H265 (profile-id 1,"), "{text}");
+        assert!(
+            text.starts_with("the stream's video is H265 (profile-id 1,"),
+            "{text}"
+        );
         assert!(text.contains("(VP8, rtx, H264)"), "{text}");
     }
 
@@ -591,7 +677,13 @@ mod tests {
         let plan = view(&offer(&deaf), Some(&video("VP8", "")), Some(&opus())).unwrap();
         assert!(plan.video.is_some() && plan.audio.is_none());
         let refusal = view(&offer(&deaf), None, Some(&opus())).unwrap_err();
-        assert!(matches!(refusal, Refusal::CannotDecode { kind: MediaKind::Audio, .. }));
+        assert!(matches!(
+            refusal,
+            Refusal::CannotDecode {
+                kind: MediaKind::Audio,
+                ..
+            }
+        ));
     }
 
     #[test]

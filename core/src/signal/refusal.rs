@@ -34,11 +34,15 @@ pub(crate) enum Refusal {
     #[error("an SDP offer is expected: send it with Content-Type: application/sdp, not {0:?}")]
     ContentType(String),
     /// The body is larger than any offer.
-    #[error("the offer is larger than {MAX_BODY_LEN} bytes: offer fewer media sections, codecs or candidates")]
+    #[error(
+        "the offer is larger than {MAX_BODY_LEN} bytes: offer fewer media sections, codecs or candidates"
+    )]
     TooLarge,
 
     /// The body is not SDP.
-    #[error("the body is not an SDP offer ({0}): send the text of RTCPeerConnection.createOffer() as it is")]
+    #[error(
+        "the body is not an SDP offer ({0}): send the text of RTCPeerConnection.createOffer() as it is"
+    )]
     NotSdp(String),
     /// More media sections than anybody needs.
     #[error("the offer has {0} media sections, at most {max} are read: offer one video and one audio section", max = crate::signal::offer::SECTIONS_MAX)]
@@ -47,10 +51,14 @@ pub(crate) enum Refusal {
     #[error("two media sections of the offer have the mid {0:?}: give each one of its own")]
     DuplicateMid(String),
     /// ICE cannot work without.
-    #[error("the offer has no usable a=ice-ufrag and a=ice-pwd: both are needed, the first also without colons")]
+    #[error(
+        "the offer has no usable a=ice-ufrag and a=ice-pwd: both are needed, the first also without colons"
+    )]
     NoIceCredentials,
     /// DTLS cannot be trusted without.
-    #[error("the offer has no a=fingerprint of SHA-256, SHA-384 or SHA-512: media is encrypted here with DTLS-SRTP only")]
+    #[error(
+        "the offer has no a=fingerprint of SHA-256, SHA-384 or SHA-512: media is encrypted here with DTLS-SRTP only"
+    )]
     NoFingerprint,
     /// A value of `a=setup` that says neither yes nor no.
     #[error("the offer says a=setup:{0}: offer actpass, active or passive")]
@@ -62,7 +70,9 @@ pub(crate) enum Refusal {
     )]
     NoBundle,
     /// RTCP on a port of its own.
-    #[error("the {0} section of the offer has no a=rtcp-mux: RTP and RTCP share one port here, offer a=rtcp-mux")]
+    #[error(
+        "the {0} section of the offer has no a=rtcp-mux: RTP and RTCP share one port here, offer a=rtcp-mux"
+    )]
     NoRtcpMux(MediaKind),
     /// A publisher who does not send.
     #[error(
@@ -98,7 +108,9 @@ pub(crate) enum Refusal {
         offered: String,
     },
     /// A viewer who asks for sound of a silent stream, or for pictures of a radio.
-    #[error("the stream has {has} only, and the offer receives {wants} only: offer to receive {has}")]
+    #[error(
+        "the stream has {has} only, and the offer receives {wants} only: offer to receive {has}"
+    )]
     OtherKind {
         /// What the stream has.
         has: MediaKind,
@@ -113,10 +125,14 @@ pub(crate) enum Refusal {
     )]
     NoStream(String),
     /// Somebody publishes there already, and the configuration protects them.
-    #[error("{0} has a publisher already, and this server does not let another take over: stop that one, or use another path")]
+    #[error(
+        "{0} has a publisher already, and this server does not let another take over: stop that one, or use another path"
+    )]
     PublisherExists(String),
     /// A session id that leads nowhere.
-    #[error("there is no such {role} session of {path}: it has ended, or the URL is not the one of the Location header")]
+    #[error(
+        "there is no such {role} session of {path}: it has ended, or the URL is not the one of the Location header"
+    )]
     NoSession {
         /// Of which kind.
         role: Role,
@@ -130,7 +146,9 @@ pub(crate) enum Refusal {
     #[error("this server is shutting down: retry in a moment, or use another one")]
     ShuttingDown,
     /// Nothing that a client could be sent to.
-    #[error("this server knows no address to offer: give it an interface or an additional host, then retry")]
+    #[error(
+        "this server knows no address to offer: give it an interface or an additional host, then retry"
+    )]
     NoCandidates,
     /// Something of our own failed.
     #[error("the session could not be made ({0}): this is a fault of the server, please report it")]
@@ -160,7 +178,9 @@ impl Refusal {
             Self::PublisherExists(_) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManySessions(_) | Self::ShuttingDown | Self::NoCandidates => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManySessions(_) | Self::ShuttingDown | Self::NoCandidates => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -169,7 +189,10 @@ impl Refusal {
 /// Words of a peer as they may stand in a log: without control characters, and not long.
 pub(crate) fn shown(text: &str) -> String {
     const LEN_MAX: usize = 64;
-    text.chars().filter(|character| !character.is_control()).take(LEN_MAX).collect()
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(LEN_MAX)
+        .collect()
 }
 
 /// `H264, VP8 or VP9`.

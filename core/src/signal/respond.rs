@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION,
-    ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, LINK, LOCATION, ORIGIN, RETRY_AFTER, VARY,
 };
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
@@ -30,7 +30,9 @@ impl Envelope {
         let origin = headers.get(ORIGIN);
         let listed = origin.filter(|origin| {
             let origin = origin.to_str().unwrap_or_default();
-            allow_origins.iter().any(|allowed| is_allowed(allowed, origin))
+            allow_origins
+                .iter()
+                .any(|allowed| is_allowed(allowed, origin))
         });
         Self {
             allow_origin: if anyone {
@@ -119,7 +121,11 @@ pub(crate) struct Created<'a> {
 }
 
 /// 201 for a session that was made (RFC 9725 §4.2).
-pub(crate) fn created(session: &Created<'_>, answer: String, ice_servers: &[IceServer]) -> Response {
+pub(crate) fn created(
+    session: &Created<'_>,
+    answer: String,
+    ice_servers: &[IceServer],
+) -> Response {
     let mut response = empty(StatusCode::CREATED);
     let endpoint = session.role.endpoint();
     let mut location = format!("/{}/{endpoint}/{}", session.path, session.secret);
@@ -163,7 +169,11 @@ pub(crate) fn asset(name: &str) -> Option<Response> {
     let mut response = Response::new(Bytes::from_static(content));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let caching = if name.ends_with(".js") { "max-age=3600" } else { "no-cache" };
+    let caching = if name.ends_with(".js") {
+        "max-age=3600"
+    } else {
+        "no-cache"
+    };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     if name == "index.html" {
         headers.insert(VARY, HeaderValue::from_static("Accept"));
@@ -206,7 +216,9 @@ pub(crate) fn endpoint_options(ice_servers: &[IceServer]) -> Response {
 /// 204 with the methods that are possible.
 pub(crate) fn options(allow: &'static str) -> Response {
     let mut response = empty(StatusCode::NO_CONTENT);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
@@ -303,9 +315,15 @@ mod tests {
     #[test]
     fn a_listed_origin_is_echoed_and_caches_are_told() {
         let list = ["https://a.example.com", "https://b.example.com/"];
-        assert_eq!(allowed(&list, "https://b.example.com").as_deref(), Some("https://b.example.com"));
+        assert_eq!(
+            allowed(&list, "https://b.example.com").as_deref(),
+            Some("https://b.example.com")
+        );
         assert_eq!(allowed(&list, "https://c.example.com"), None);
-        assert_eq!(text(&with_origin(&list, "https://c.example.com"), "vary"), "Origin");
+        assert_eq!(
+            text(&with_origin(&list, "https://c.example.com"), "vary"),
+            "Origin"
+        );
     }
 
     #[test]
@@ -357,7 +375,10 @@ mod tests {
         assert_eq!(response.status(), 201);
         assert_eq!(text(&response, "location"), "/live/cam/whep/s3cret?token=1");
         assert_eq!(text(&response, "content-type"), "application/sdp");
-        assert_eq!((text(&response, "id"), text(&response, "etag")), ("7-1".to_owned(), "\"7-1\"".to_owned()));
+        assert_eq!(
+            (text(&response, "id"), text(&response, "etag")),
+            ("7-1".to_owned(), "\"7-1\"".to_owned())
+        );
         assert_eq!(
             text(&response, "link"),
             "<stun:stun.example.com:3478>; rel=\"ice-server\" | <turn:turn.example.com>; rel=\"ice-server\"; \
@@ -392,8 +413,14 @@ mod tests {
 
     #[test]
     fn scripts_are_cached_and_pages_are_not() {
-        assert_eq!(text(&asset("reader.js").unwrap(), "cache-control"), "max-age=3600");
-        assert_eq!(text(&asset("play.html").unwrap(), "cache-control"), "no-cache");
+        assert_eq!(
+            text(&asset("reader.js").unwrap(), "cache-control"),
+            "max-age=3600"
+        );
+        assert_eq!(
+            text(&asset("play.html").unwrap(), "cache-control"),
+            "no-cache"
+        );
         assert!(asset("../secret").is_none());
     }
 }

@@ -74,7 +74,9 @@ pub(crate) enum Action {
 pub(crate) fn route(config: &Config, request: &Request) -> Routed {
     let head = &request.head;
     let envelope = Envelope::new(&config.allow_origins, &head.method, &head.headers);
-    let action = if head.method == Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+    let action = if head.method == Method::OPTIONS
+        && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    {
         Action::Respond(respond::preflight())
     } else {
         action(config, request).unwrap_or_else(Action::Refuse)
@@ -89,11 +91,16 @@ fn action(config: &Config, request: &Request) -> Result<Action, Refusal> {
         Target::Asterisk => on_asterisk(request),
         Target::Root if is_read(request) && wants_json(&request.head.headers) => Ok(Action::List),
         Target::Root => file(request, "index.html"),
-        Target::Icon if is_read(request) => Ok(Action::Respond(respond::empty(StatusCode::NOT_FOUND))),
+        Target::Icon if is_read(request) => {
+            Ok(Action::Respond(respond::empty(StatusCode::NOT_FOUND)))
+        }
         Target::Icon => only(request, READ),
         Target::File { name } => file(request, name),
         Target::Redirect { to } if is_read(request) => {
-            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            let query = uri
+                .query()
+                .map(|query| format!("?{query}"))
+                .unwrap_or_default();
             Ok(Action::Respond(respond::redirect(&format!("{to}{query}"))))
         }
         Target::Redirect { .. } => only(request, READ),
@@ -118,10 +125,21 @@ enum Target<'a> {
     Asterisk,
     Root,
     Icon,
-    File { name: &'static str },
-    Redirect { to: String },
-    Endpoint { role: Role, path: &'a str },
-    Session { role: Role, path: &'a str, secret: &'a str },
+    File {
+        name: &'static str,
+    },
+    Redirect {
+        to: String,
+    },
+    Endpoint {
+        role: Role,
+        path: &'a str,
+    },
+    Session {
+        role: Role,
+        path: &'a str,
+        secret: &'a str,
+    },
 }
 
 impl<'a> Target<'a> {
@@ -137,15 +155,31 @@ impl<'a> Target<'a> {
             None => (whole, false),
         };
         let target = match name.rsplit_once('/') {
-            Some((path, "whip")) => Self::Endpoint { role: Role::Publish, path: checked(path)? },
-            Some((path, "whep")) => Self::Endpoint { role: Role::View, path: checked(path)? },
-            Some((path, "publish")) if has_slash => Self::Redirect { to: format!("/{}/publish", checked(path)?) },
+            Some((path, "whip")) => Self::Endpoint {
+                role: Role::Publish,
+                path: checked(path)?,
+            },
+            Some((path, "whep")) => Self::Endpoint {
+                role: Role::View,
+                path: checked(path)?,
+            },
+            Some((path, "publish")) if has_slash => Self::Redirect {
+                to: format!("/{}/publish", checked(path)?),
+            },
             Some((path, "publish")) => file_of(path, "publish.html")?,
             Some((path, "reader.js")) if !has_slash => file_of(path, "reader.js")?,
             Some((path, "publisher.js")) if !has_slash => file_of(path, "publisher.js")?,
             Some((endpoint, secret)) => match endpoint.rsplit_once('/') {
-                Some((path, "whip")) => Self::Session { role: Role::Publish, path: checked(path)?, secret },
-                Some((path, "whep")) => Self::Session { role: Role::View, path: checked(path)?, secret },
+                Some((path, "whip")) => Self::Session {
+                    role: Role::Publish,
+                    path: checked(path)?,
+                    secret,
+                },
+                Some((path, "whep")) => Self::Session {
+                    role: Role::View,
+                    path: checked(path)?,
+                    secret,
+                },
                 _ => Self::page(name, has_slash)?,
             },
             None => Self::page(name, has_slash)?,
@@ -157,7 +191,9 @@ impl<'a> Target<'a> {
         if has_slash {
             return file_of(name, "play.html");
         }
-        Ok(Self::Redirect { to: format!("/{}/", checked(name)?) })
+        Ok(Self::Redirect {
+            to: format!("/{}/", checked(name)?),
+        })
     }
 }
 
@@ -239,12 +275,18 @@ fn only(request: &Request, allow: &'static str) -> Result<Action, Refusal> {
 /// (RFC 9110 §15.5.16); RFC 9725 §4.2 leaves the choice.
 fn endpoint(config: &Config, request: &Request, role: Role, path: &str) -> Result<Action, Refusal> {
     match request.head.method {
-        Method::OPTIONS => return Ok(Action::Respond(respond::endpoint_options(&config.ice_servers))),
+        Method::OPTIONS => {
+            return Ok(Action::Respond(respond::endpoint_options(
+                &config.ice_servers,
+            )));
+        }
         Method::POST => {}
         _ => return only(request, "OPTIONS, POST"),
     }
     let content_type = request.head.headers.get(CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if !media_type(content_type).eq_ignore_ascii_case("application/sdp") {
         return Err(Refusal::ContentType(shown(content_type)));
     }
@@ -297,7 +339,8 @@ mod tests {
 
     /// The response to a request that can be decided at once.
     fn response(method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
-        let Routed { action, envelope } = route(&Config::default(), &request(method, target, headers, b""));
+        let Routed { action, envelope } =
+            route(&Config::default(), &request(method, target, headers, b""));
         match action {
             Action::Respond(response) => envelope.finish(response),
             Action::Refuse(refusal) => envelope.finish(respond::refused(&refusal)),
@@ -307,7 +350,9 @@ mod tests {
 
     fn header(response: &Response, name: &str) -> String {
         let value = response.headers().get(name);
-        value.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        value
+            .map(|value| value.to_str().unwrap().to_owned())
+            .unwrap_or_default()
     }
 
     fn is_html(response: &Response) -> bool {
@@ -316,11 +361,17 @@ mod tests {
 
     #[test]
     fn the_root_is_a_page_for_people_and_json_for_programs() {
-        let html = [("accept", "text/html,application/xhtml+xml,application/json;q=0.9,*/*;q=0.8")];
+        let html = [(
+            "accept",
+            "text/html,application/xhtml+xml,application/json;q=0.9,*/*;q=0.8",
+        )];
         assert!(is_html(&response("GET", "/", &html)));
         assert!(is_html(&response("GET", "/", &[("accept", "*/*")])));
         assert!(is_html(&response("GET", "/", &[])));
-        assert!(matches!(action_of("GET", "/", &[("accept", "application/json")], b""), Action::List));
+        assert!(matches!(
+            action_of("GET", "/", &[("accept", "application/json")], b""),
+            Action::List
+        ));
     }
 
     #[test]
@@ -364,10 +415,16 @@ mod tests {
         for content_type in ["application/sdp", "Application/SDP; charset=utf-8"] {
             let headers = [("content-type", content_type)];
             let action = action_of("POST", "/live/cam/whip?token=1", &headers, OFFER.as_bytes());
-            let Action::Publish { path, query, plan, .. } = action else {
+            let Action::Publish {
+                path, query, plan, ..
+            } = action
+            else {
                 panic!("{action:?}")
             };
-            assert_eq!((path.as_str(), query.as_deref()), ("live/cam", Some("token=1")));
+            assert_eq!(
+                (path.as_str(), query.as_deref()),
+                ("live/cam", Some("token=1"))
+            );
             assert_eq!(plan.tracks().count(), 2);
         }
     }
@@ -375,22 +432,41 @@ mod tests {
     #[test]
     fn a_good_offer_to_watch_awaits_the_stream() {
         let offer = include_bytes!("testdata/chromium-view.sdp");
-        let action = action_of("POST", "/cam/whep", &[("content-type", "application/sdp")], offer);
+        let action = action_of(
+            "POST",
+            "/cam/whep",
+            &[("content-type", "application/sdp")],
+            offer,
+        );
         assert!(matches!(action, Action::View { path, query: None, .. } if path == "cam"));
     }
 
     #[test]
     fn a_post_that_is_no_offer_is_refused() {
-        let refusal = |headers: &[(&str, &str)], body: &[u8]| match action_of("POST", "/cam/whip", headers, body) {
+        let refusal = |headers: &[(&str, &str)], body: &[u8]| match action_of(
+            "POST",
+            "/cam/whip",
+            headers,
+            body,
+        ) {
             Action::Refuse(refusal) => refusal,
             other => panic!("{other:?}"),
         };
         let sdp = [("content-type", "application/sdp")];
         assert_eq!(refusal(&[], OFFER.as_bytes()).status(), 415);
-        assert_eq!(refusal(&[("content-type", "text/plain")], OFFER.as_bytes()).status(), 415);
-        assert_eq!(refusal(&sdp, &vec![b' '; MAX_BODY_LEN + 1]), Refusal::TooLarge);
+        assert_eq!(
+            refusal(&[("content-type", "text/plain")], OFFER.as_bytes()).status(),
+            415
+        );
+        assert_eq!(
+            refusal(&sdp, &vec![b' '; MAX_BODY_LEN + 1]),
+            Refusal::TooLarge
+        );
         assert_eq!(refusal(&sdp, b"hello").status(), 400);
-        assert_eq!(refusal(&sdp, include_bytes!("testdata/chromium-view.sdp")), Refusal::NothingSent);
+        assert_eq!(
+            refusal(&sdp, include_bytes!("testdata/chromium-view.sdp")),
+            Refusal::NothingSent
+        );
     }
 
     #[test]
@@ -415,7 +491,10 @@ mod tests {
             assert_eq!(header(&response, "allow"), "OPTIONS, POST");
         }
         assert_eq!(response("POST", "/cam/", &[]).status(), 405);
-        assert_eq!(header(&response("POST", "/", &[]), "allow"), "OPTIONS, GET, HEAD");
+        assert_eq!(
+            header(&response("POST", "/", &[]), "allow"),
+            "OPTIONS, GET, HEAD"
+        );
     }
 
     #[test]
@@ -429,7 +508,10 @@ mod tests {
     #[test]
     fn a_preflight_is_answered_wherever_it_goes() {
         for target in ["/cam/whip", "/cam/whep/s3cret", "/"] {
-            let asked = [("origin", "https://a.test"), ("access-control-request-method", "POST")];
+            let asked = [
+                ("origin", "https://a.test"),
+                ("access-control-request-method", "POST"),
+            ];
             let response = response("OPTIONS", target, &asked);
             assert_eq!(response.status(), 204);
             assert_eq!(
@@ -460,8 +542,14 @@ mod tests {
             let response = response("GET", target, &[]);
             assert_eq!(response.status(), 400, "{target}");
         }
-        assert_eq!(response("GET", &format!("/{}/", "a".repeat(PATH_LEN_MAX)), &[]).status(), 200);
-        assert_eq!(response("GET", &format!("/{}/", "a".repeat(PATH_LEN_MAX + 1)), &[]).status(), 400);
+        assert_eq!(
+            response("GET", &format!("/{}/", "a".repeat(PATH_LEN_MAX)), &[]).status(),
+            200
+        );
+        assert_eq!(
+            response("GET", &format!("/{}/", "a".repeat(PATH_LEN_MAX + 1)), &[]).status(),
+            400
+        );
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl History {
         if sequence + window < self.next_sequence {
             return Err(Unrecorded::TooLate);
         }
-        let place = self.recorded.get_mut((sequence % window) as usize);
+        let place = self.recorded.get_mut(index(sequence % window));
         let Some(place) = place.filter(|p| **p != sequence + 1) else {
             return Err(Unrecorded::Duplicate);
         };
@@ -91,7 +91,7 @@ impl History {
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<&Entry> {
-        self.entries.get(position.checked_sub(self.tail)? as usize)
+        self.entries.get(index(position.checked_sub(self.tail)?))
     }
 
     /// One more than the highest sequence number recorded; 0 if there is none.
@@ -117,6 +117,12 @@ impl History {
             self.tail += 1;
         }
     }
+}
+
+/// A number below the length of something in memory.
+#[expect(clippy::cast_possible_truncation, reason = "what is in memory can be counted by usize")]
+fn index(number: u64) -> usize {
+    number as usize
 }
 
 #[cfg(test)]

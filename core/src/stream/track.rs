@@ -238,3 +238,94 @@ impl Track {
         (interval.as_nanos() * u128::from(self.codec.clock_rate) / 1_000_000_000) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn video() -> Track {
+        let codec = Codec::from_sdp("VP8", 90_000, 1, "").unwrap();
+        Track::new(codec, HistoryLimits::default())
+    }
+
+    /// A VP8 packet: of a keyframe's beginning, or of something else.
+    fn packet(sequence: u64, timestamp: u32, keyframe: bool) -> Packet {
+        Packet {
+            sequence,
+            timestamp,
+            marker: false,
+            payload: if keyframe { [0x10, 0x00, 9].into() } else { [0x00, 0x01, 9].into() },
+        }
+    }
+
+    fn receive(track: &mut Track, at: Instant, sequence: u64, timestamp: u32, keyframe: bool) -> Received {
+        track.receive(at, packet(sequence, timestamp, keyframe))
+    }
+
+    #[test]
+    fn video_begins_with_a_keyframe() {
+        let (mut track, at) = (video(), start());
+        assert_eq!(receive(&mut track, at, 7, 0, false), Received::AwaitsKeyframe);
+        assert_eq!(receive(&mut track, at, 8, 10, true), Received::Recorded { keyframe: true });
+        assert_eq!(track.history().get(0).unwrap().sequence, FIRST_SEQUENCE);
+        assert_eq!(receive(&mut track, at, 7, 0, false), Received::Unrecorded);
+    }
+
+    #[test]
+    fn a_keyframe_begins_where_its_access_unit_does() {
+        let (mut track, at) = (video(), start());
+        receive(&mut track, at, 100, 10, true);
+        receive(&mut track, at, 101, 20, false);
+        // The packet that tells comes second, the one before it third.
+        receive(&mut track, at, 104, 30, false);
+        receive(&mut track, at, 103, 30, true);
+        receive(&mut track, at, 102, 20, false);
+        let keyframe = track.keyframe().unwrap();
+        assert_eq!(keyframe.position, 2);
+        assert_eq!(keyframe.sequence, FIRST_SEQUENCE + 3);
+    }
+
+    #[test]
+    fn the_next_publisher_goes_on_where_the_last_one_stopped() {
+        let (mut track, at) = (video(), start());
+        receive(&mut track, at, 65_000, 1_000, true);
+        receive(&mut track, at, 65_001, 4_000, false);
+        track.begin(track.codec().clone());
+        let later = at + Duration::from_secs(1);
+        assert_eq!(receive(&mut track, later, 12, 777, false), Received::AwaitsKeyframe);
+        receive(&mut track, later, 13, 777, true);
+        let last = track.history().last().unwrap();
+        assert_eq!(last.sequence, FIRST_SEQUENCE + 2);
+        assert_eq!(last.timestamp, 4_000 + 90_000);
+        // What came before its first packet would fall on the other's numbers.
+        assert_eq!(receive(&mut track, later, 12, 777, false), Received::Unrecorded);
+    }
+
+    #[test]
+    fn what_would_not_fit_a_datagram_is_refused() {
+        let (mut track, at) = (video(), start());
+        let mut long = packet(1, 1, true);
+        let mut payload = vec![0; PAYLOAD_LEN_MAX + 1];
+        payload[0] = 0x10;
+        long.payload = payload.into();
+        assert_eq!(track.receive(at, long), Received::TooLong);
+    }
+
+    #[test]
+    fn a_moment_is_told_by_the_publishers_clock_if_it_said_so() {
+        let (mut track, at) = (video(), start());
+        receive(&mut track, at, 1, 9_000, true);
+        let later = at + Duration::from_millis(100);
+        assert_eq!(track.moment(later, 42, true), Some((42, 18_000)));
+        track.handle_sender_report(at, 5 << 32, 8_000);
+        let (ntp, timestamp) = track.moment(later, 42, true).unwrap();
+        assert_eq!(timestamp, 17_000);
+        assert_eq!(ntp, (5 << 32) + ntp_interval(Duration::from_millis(100)));
+        assert_eq!(track.moment(later, 42, false), Some((42, 18_000)));
+    }
+}

@@ -130,7 +130,10 @@ fn a_browser_that_publishes_is_told_two_extensions_only() {
 fn a_browser_that_watches_is_told_sources_and_no_extensions() {
     let text = include_str!("../testdata/chromium-view.sdp");
     let answer = answer_to_viewer(text, Some(&codec("VP8")), Some(&codec("opus")));
-    assert!(lines(&answer, 0).contains(&"a=group:BUNDLE 0 1"), "{answer}");
+    assert!(
+        lines(&answer, 0).contains(&"a=group:BUNDLE 0 1"),
+        "{answer}"
+    );
     let video = lines(&answer, 1);
     assert!(video[0].ends_with("RTP/SAVPF 96"), "{}", video[0]);
     assert!(!answer.contains("a=extmap") && !answer.contains("rtx"));
@@ -147,7 +150,10 @@ fn a_browser_that_watches_is_told_sources_and_no_extensions() {
     assert!(audio.contains(&"a=fmtp:111 minptime=10;useinbandfec=1"));
     assert!(audio.contains(&"a=ssrc:222222 cname:stream7"));
     let application = lines(&answer, 3);
-    assert_eq!(application[0], "m=application 0 UDP/DTLS/SCTP webrtc-datachannel");
+    assert_eq!(
+        application[0],
+        "m=application 0 UDP/DTLS/SCTP webrtc-datachannel"
+    );
 }
 
 #[test]
@@ -158,7 +164,11 @@ fn an_inactive_section_stays_in_the_group_and_tells_nothing_to_send() {
     let video = lines(&answer, 1);
     assert_eq!(video[0], "m=video 9 UDP/TLS/RTP/SAVPF 96");
     assert!(video.contains(&"a=inactive") && video.contains(&"a=rtcp-mux"));
-    assert!(!video.iter().any(|line| line.starts_with("a=ssrc") || line.starts_with("a=msid")));
+    assert!(
+        !video
+            .iter()
+            .any(|line| line.starts_with("a=ssrc") || line.starts_with("a=msid"))
+    );
 }
 
 #[test]
@@ -193,7 +203,10 @@ fn real_offers_have_as_many_sections_as_their_answers() {
 }
 
 /// A str0m client, and its offer of one video and one audio section.
-#[expect(clippy::disallowed_methods, reason = "a client of its own needs some time to start at")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client of its own needs some time to start at"
+)]
 fn client(direction: Direction) -> (Rtc, String, SdpPendingOffer, [Mid; 2]) {
     let mut client = Rtc::new(Instant::now());
     let mut change = client.sdp_api();
@@ -212,13 +225,21 @@ fn str0m_as_a_publisher_accepts_the_answer() {
     for mid in [video, audio] {
         let media = client.media(mid).unwrap();
         assert_eq!(media.direction(), Direction::SendOnly);
-        assert_eq!(media.remote_pts().len(), 1, "the codec, and its RTX is not counted");
+        assert_eq!(
+            media.remote_pts().len(),
+            1,
+            "the codec, and its RTX is not counted"
+        );
     }
 }
 
 #[test]
 fn str0m_as_a_viewer_accepts_the_answer_and_expects_our_sources() {
-    for (name, expected) in [("VP8", Str0mCodec::Vp8), ("H264", Str0mCodec::H264), ("AV1", Str0mCodec::Av1)] {
+    for (name, expected) in [
+        ("VP8", Str0mCodec::Vp8),
+        ("H264", Str0mCodec::H264),
+        ("AV1", Str0mCodec::Av1),
+    ] {
         let (mut client, offer, pending, [video, audio]) = client(Direction::RecvOnly);
         let answer = answer_to_viewer(&offer, Some(&codec(name)), Some(&codec("opus")));
         let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
@@ -227,9 +248,22 @@ fn str0m_as_a_viewer_accepts_the_answer_and_expects_our_sources() {
             assert_eq!(client.media(mid).unwrap().direction(), Direction::RecvOnly);
         }
         let payload_type = *client.media(video).unwrap().remote_pts().first().unwrap();
-        let params = client.codec_config().iter().find(|params| params.pt() == payload_type);
+        let params = client
+            .codec_config()
+            .iter()
+            .find(|params| params.pt() == payload_type);
         assert_eq!(params.unwrap().spec().codec, expected);
-        assert!(client.direct_api().stream_rx(&SOURCES.video.into()).is_some());
-        assert!(client.direct_api().stream_rx(&SOURCES.audio.into()).is_some());
+        assert!(
+            client
+                .direct_api()
+                .stream_rx(&SOURCES.video.into())
+                .is_some()
+        );
+        assert!(
+            client
+                .direct_api()
+                .stream_rx(&SOURCES.audio.into())
+                .is_some()
+        );
     }
 }
