@@ -17,6 +17,9 @@ use crate::net::{Route, Routes, synthetic_local};
 use crate::srtp::{self, Opener, Sealer};
 use crate::stats::EndReason;
 
+/// The largest piece that DTLS may show: a peer's certificate. Browsers' have 300 bytes.
+const SCRATCH_MAX: usize = 16 * 1024;
+
 /// What all sessions share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
@@ -180,9 +183,9 @@ impl Control {
         self.dtls_timeout
     }
 
-    /// What is to be done, until `None`. `routes` are the ways to this peer; `scratch` holds one
-    /// datagram.
-    pub(crate) fn poll(&mut self, routes: &Routes, scratch: &mut [u8]) -> Option<Progress> {
+    /// What is to be done, until `None`. `routes` are the ways to this peer; `scratch` grows
+    /// with what DTLS has to show, up to a bound.
+    pub(crate) fn poll(&mut self, routes: &Routes, scratch: &mut Vec<u8>) -> Option<Progress> {
         while let Some(event) = self.agent.poll_event() {
             if let IceAgentEvent::NominatedSend { destination, .. } = event
                 && let Some(route) = routes.to(destination)
@@ -199,7 +202,7 @@ impl Control {
         self.poll_dtls(scratch)
     }
 
-    fn poll_dtls(&mut self, scratch: &mut [u8]) -> Option<Progress> {
+    fn poll_dtls(&mut self, scratch: &mut Vec<u8>) -> Option<Progress> {
         // Nothing is sent before there is a way, so nothing is taken out either.
         let route = self.selected?;
         loop {
@@ -218,7 +221,12 @@ impl Control {
                 Output::KeyingMaterial(material, profile) => self.handshake.keys = Some((material, profile)),
                 Output::Connected => self.handshake.connected = true,
                 Output::CloseNotify => return Some(Progress::Ended(EndReason::PeerClosed)),
-                // Data channels are not offered; a datagram fits the scratch buffer.
+                Output::BufferTooSmall { needed } if needed <= SCRATCH_MAX => scratch.resize(needed, 0),
+                Output::BufferTooSmall { needed } => {
+                    let error = format!("the peer's certificate has {needed} bytes, at most {SCRATCH_MAX} are read");
+                    return Some(Progress::Ended(EndReason::Dtls(error)));
+                }
+                // Data channels are not offered.
                 _ => return None,
             }
             if let Some((material, profile)) = self.handshake.take() {

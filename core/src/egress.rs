@@ -15,13 +15,14 @@ use crate::media::MediaKind;
 use crate::rtcp::{self, Cname, SenderReport};
 use crate::srtp::{RTCP_OVERHEAD, RTP_HEADER_LEN, Sealer, TAG_LEN};
 use crate::stream::history::{Entry, Position};
+use crate::stream::keyframes::REQUEST_INTERVAL;
 use crate::stream::path::Path;
 use crate::stream::track::Track;
 use crate::time::WallClock;
 
 /// A keyframe this old still serves a viewer that begins. Older ones would begin the picture
 /// sooner and then run through more than this much at once.
-pub(crate) const KEYFRAME_FRESH: Duration = Duration::from_millis(500);
+const KEYFRAME_FRESH: Duration = Duration::from_millis(500);
 
 /// First indices lie below this.
 const FIRST_INDEX_MASK: u16 = 0x7fff;
@@ -51,8 +52,10 @@ pub(crate) struct LaneConfig {
 struct Lane {
     config: LaneConfig,
     place: Place,
-    /// The index is the sequence number less this. Set once, by the first packet.
+    /// The index is the sequence number less this. Set once, when the first packet is sent.
     base: Option<u64>,
+    /// When it last said that it waits for a keyframe.
+    asked: Option<Instant>,
     /// Since the beginning, wrapping (RFC 3550 §6.4.1).
     packets: u32,
     octets: u32,
@@ -88,7 +91,7 @@ pub(crate) struct Tally {
     pub(crate) oversized: u64,
     /// Times a cursor fell off the history.
     pub(crate) fell_off: u64,
-    /// The video lane needs a keyframe to go on.
+    /// The video lane needs a keyframe to begin or go on, and there is no fresh one.
     pub(crate) wants_keyframe: bool,
 }
 
@@ -96,7 +99,7 @@ impl Egress {
     /// `now` is when the viewer is connected: it begins with the newest keyframe if that is fresh,
     /// or with the next.
     pub(crate) fn new(now: Instant, sealer: Sealer, lanes: &[LaneConfig], cname: Cname) -> Self {
-        let since = now.checked_sub(KEYFRAME_FRESH).unwrap_or(now);
+        let since = fresh(now);
         let mut all = heapless::Vec::new();
         for config in lanes {
             let fits = all
@@ -104,6 +107,7 @@ impl Egress {
                     config: *config,
                     place: Place::Awaits(since),
                     base: None,
+                    asked: None,
                     packets: 0,
                     octets: 0,
                 })
@@ -203,6 +207,11 @@ impl Egress {
     }
 }
 
+/// A keyframe that arrived at this time or later is fresh.
+fn fresh(now: Instant) -> Instant {
+    now.checked_sub(KEYFRAME_FRESH).unwrap_or(now)
+}
+
 fn seal_compound(sealer: &mut Sealer, compound: &[u8], room: &mut [u8]) -> Option<()> {
     room.get_mut(..compound.len())?.copy_from_slice(compound);
     sealer.seal_rtcp(room)
@@ -221,7 +230,7 @@ impl Lane {
             if entry.sequence >= floor {
                 let len = RTP_HEADER_LEN + entry.payload.len() + TAG_LEN;
                 let Some(room) = train.room(len) else { return true };
-                if self.seal(entry, sealer, room).is_some() {
+                if self.seal(entry, floor, sealer, room).is_some() {
                     tally.packets += 1;
                     tally.oversized += u64::from(train.commit(len));
                 }
@@ -240,8 +249,7 @@ impl Lane {
             && cursor < history.tail()
         {
             tally.fell_off += 1;
-            tally.wants_keyframe |= self.config.kind == MediaKind::Video;
-            self.place = Place::Awaits(now);
+            self.place = Place::Awaits(fresh(now));
         }
         let since = match self.place {
             Place::At { cursor, floor } => return Some((cursor, floor)),
@@ -249,7 +257,15 @@ impl Lane {
         };
         let (cursor, floor) = match self.config.kind {
             MediaKind::Video => {
-                let keyframe = track.keyframe().filter(|k| k.arrived >= since)?;
+                let Some(keyframe) = track.keyframe().filter(|k| k.arrived >= since) else {
+                    // The request or the keyframe may get lost: it is asked for again.
+                    if self.asked.is_none_or(|asked| now >= asked + REQUEST_INTERVAL) {
+                        self.asked = Some(now);
+                        tally.wants_keyframe = true;
+                    }
+                    return None;
+                };
+                self.asked = None;
                 (keyframe.position, keyframe.sequence)
             }
             MediaKind::Audio => {
@@ -262,9 +278,9 @@ impl Lane {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "no payload is longer than PAYLOAD_LEN_MAX")]
-    fn seal(&mut self, entry: &Entry, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
+    fn seal(&mut self, entry: &Entry, floor: u64, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
         let first = u64::from(self.config.first_index & FIRST_INDEX_MASK);
-        let base = *self.base.get_or_insert(entry.sequence.wrapping_sub(first));
+        let base = *self.base.get_or_insert(floor.wrapping_sub(first));
         let index = entry.sequence.wrapping_sub(base);
         debug_assert!(index < 1 << 48, "a sequence number below the viewer's first");
         let (header, rest) = room.split_first_chunk_mut::<RTP_HEADER_LEN>()?;

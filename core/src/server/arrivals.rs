@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use is::stun::StunMessage;
 
 use crate::control;
-use crate::egress::{Egress, KEYFRAME_FRESH};
+use crate::egress::Egress;
 use crate::ids::{self, PathId, SessionId};
 use crate::ingest;
 use crate::media::MediaKind;
@@ -15,7 +15,7 @@ use crate::server::sessions::{Media, Peer};
 use crate::server::{Event, Server};
 use crate::srtp::{Opener, Sealer};
 use crate::stats::EndReason;
-use crate::stream::path::{Codecs, Path};
+use crate::stream::path::Codecs;
 use crate::stream::track::{Packet, Received};
 
 /// An address stays with its session while that one's binding requests are younger than this,
@@ -267,18 +267,19 @@ impl Server {
                 MediaKind::Audio => codecs.audio = Some(codec.clone()),
             }
         }
-        let goes_on = path.begin(id, codecs, self.config.history);
+        if !path.goes_on_with(&codecs) {
+            for viewer in self.sessions.viewers_of(path_id) {
+                self.retire(now, viewer, &EndReason::CodecChanged);
+            }
+        }
+        let Some(path) = self.paths.get_mut(path_id) else { return Ok(()) };
+        path.begin(id, codecs, self.config.history);
         tracing::info!("{name}: {uuid} publishes {}", path.codec_names().join(" and "));
         if path.video.is_some() {
             path.keyframes.want(now);
         }
         if let Some(predecessor) = predecessor {
             self.retire(now, predecessor, &EndReason::Replaced);
-        }
-        if !goes_on {
-            for viewer in self.sessions.viewers_of(path_id) {
-                self.retire(now, viewer, &EndReason::CodecChanged);
-            }
         }
         self.tell(Event::PublisherJoined {
             path: name,
@@ -304,7 +305,6 @@ impl Server {
             report_at: now + first_report,
             report_queued: false,
         });
-        let wants_video = viewer.lanes.iter().any(|l| l.kind == MediaKind::Video);
         let path_id = viewer.path;
         let joined = Event::ViewerJoined {
             path: session.path_name.clone(),
@@ -313,13 +313,6 @@ impl Server {
         tracing::info!("{}: {} watches from {}", session.path_name, session.uuid, route.remote);
         self.tell(joined);
         self.seat(path_id, id, route);
-        let begins = |path: &Path| {
-            let keyframe = path.video.as_ref().and_then(|t| t.keyframe());
-            keyframe.is_some_and(|k| now.saturating_duration_since(k.arrived) <= KEYFRAME_FRESH)
-        };
-        if wants_video && !self.paths.get(path_id).is_some_and(begins) {
-            self.want_keyframe(now, id);
-        }
     }
 
     /// Gives a viewer its place in the audience of a transport, and its first turn.

@@ -22,13 +22,17 @@ use crate::signal::refusal::{Refusal, shown};
 /// transceivers a few more; the answer has as many.
 pub(crate) const SECTIONS_MAX: usize = 32;
 
+/// Names that are read of a BUNDLE group. Beyond one for each section they mean nothing.
+const GROUP_MAX: usize = 2 * SECTIONS_MAX;
+
 /// Fingerprints that are kept of a section.
 const FINGERPRINTS_MAX: usize = 8;
 
 /// An SDP offer (RFC 3264, JSEP RFC 9429).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
-    /// The mids of the first BUNDLE group (RFC 9143), in its order. Empty: there is none.
+    /// The mids of the first BUNDLE group (RFC 9143), in its order, each that of a section. Empty:
+    /// there is none.
     pub(crate) bundle: Vec<String>,
     /// The `m=` sections in order.
     pub(crate) sections: Vec<Section>,
@@ -66,10 +70,18 @@ impl Offer {
                 return Err(Refusal::DuplicateMid(shown(mid)));
             }
         }
-        let bundle = typed::<Group>(&session.attributes)
-            .find(|group| group.semantics.as_str().eq_ignore_ascii_case("BUNDLE"))
-            .map(|group| group.mid_tags)
-            .unwrap_or_default();
+        let mut bundle: Vec<String> = Vec::new();
+        let group = typed::<Group>(&session.attributes)
+            .find(|group| group.semantics.as_str().eq_ignore_ascii_case("BUNDLE"));
+        let names = group.into_iter().flat_map(|group| group.mid_tags);
+        for mid in names.take(GROUP_MAX) {
+            let is_here = sections
+                .iter()
+                .any(|section| section.mid.as_ref() == Some(&mid));
+            if is_here && !bundle.contains(&mid) {
+                bundle.push(mid);
+            }
+        }
         Ok(Self { bundle, sections })
     }
 
@@ -570,6 +582,14 @@ mod tests {
     }
 
     #[test]
+    fn payload_types_that_look_like_rtcp_are_not_read() {
+        let offer = read("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 72 64 95 128 63 96\r\n");
+        let payloads = offer.sections[0].payloads.iter();
+        let numbers: Vec<_> = payloads.map(|payload| payload.payload_type).collect();
+        assert_eq!(numbers, [63, 96]);
+    }
+
+    #[test]
     fn a_codec_under_the_wrong_kind_is_not_known() {
         assert_eq!(section("a=rtpmap:96 opus/48000/2\r\n").known().count(), 0);
     }
@@ -604,6 +624,16 @@ mod tests {
             Offer::parse(b"v=0\r\ns=\xff\xfe\r\nm=audio 9 RTP/AVP 0\r\n"),
             Err(Refusal::NotSdp(_))
         ));
+    }
+
+    #[test]
+    fn a_group_names_each_of_its_sections_once() {
+        let names = "a x b a ".repeat(10_000);
+        let offer = read(&format!(
+            "v=0\r\na=group:BUNDLE {names}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:a\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:b\r\n"
+        ));
+        assert_eq!(offer.bundle, ["a", "b"]);
     }
 
     #[test]

@@ -125,7 +125,8 @@ pub(crate) fn publish(offer: &Offer) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-/// Makes a plan for a viewer of a stream with the given codecs (WHEP).
+/// Makes a plan for a viewer of a stream with the given codecs (WHEP), of which there is at least
+/// one: a path without tracks is [`Refusal::NoStream`].
 ///
 /// Pictures decide. Who offers to receive video and cannot decode the stream's is refused, since a
 /// black picture with sound would hide why. Who cannot decode its audio sees it without sound, and

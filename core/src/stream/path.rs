@@ -79,20 +79,22 @@ impl Path {
         self.tracks().map(|t| t.codec().to_string()).collect()
     }
 
-    /// A publisher of these codecs takes over. Returns whether the tracks go on; if not they are
-    /// new, and nobody who watched the old ones can watch them.
-    pub(crate) fn begin(&mut self, publisher: SessionId, codecs: Codecs, limits: HistoryLimits) -> bool {
+    /// Whether whoever watches what was published so far can watch these codecs.
+    pub(crate) fn goes_on_with(&self, codecs: &Codecs) -> bool {
+        succeeds(self.video.as_ref(), codecs.video.as_ref()) && succeeds(self.audio.as_ref(), codecs.audio.as_ref())
+    }
+
+    /// A publisher of these codecs takes over. The tracks go on if they can, or are made anew.
+    pub(crate) fn begin(&mut self, publisher: SessionId, codecs: Codecs, limits: HistoryLimits) {
         self.publisher = Some(publisher);
         self.ends = None;
-        let goes_on = succeeds(self.video.as_ref(), codecs.video.as_ref())
-            && succeeds(self.audio.as_ref(), codecs.audio.as_ref());
+        let goes_on = self.goes_on_with(&codecs);
         for (track, codec) in [(&mut self.video, codecs.video), (&mut self.audio, codecs.audio)] {
             match (track, codec) {
                 (Some(track), Some(codec)) if goes_on => track.begin(codec),
                 (track, codec) => *track = codec.map(|codec| Track::new(codec, limits)),
             }
         }
-        goes_on
     }
 
     /// Whether the tracks' timestamps are mapped to NTP time by the publisher's sender reports:

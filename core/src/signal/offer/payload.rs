@@ -8,7 +8,7 @@ use crate::signal::offer::{typed, values};
 /// One payload type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payload {
-    /// 0 to 127.
+    /// 0 to 63 or 96 to 127.
     pub(crate) payload_type: u8,
     /// The encoding's name as offered. For messages.
     pub(crate) encoding: String,
@@ -56,7 +56,7 @@ pub(super) fn payloads(media: &Media) -> Vec<Payload> {
         let Some(payload_type) = format
             .parse::<u8>()
             .ok()
-            .filter(|payload_type| *payload_type < 128)
+            .filter(|payload_type| is_distinct_from_rtcp(*payload_type))
         else {
             continue;
         };
@@ -99,6 +99,12 @@ pub(super) fn payloads(media: &Media) -> Vec<Payload> {
         }
     }
     raw.into_iter().map(Payload::from).collect()
+}
+
+/// Whether packets with it can share a port with RTCP (RFC 5761 §4): with the marker bit, 64 to 95
+/// look like RTCP packet types.
+fn is_distinct_from_rtcp(payload_type: u8) -> bool {
+    matches!(payload_type, 0..=63 | 96..=127)
 }
 
 /// A payload type with its lines, before they are made sense of.
