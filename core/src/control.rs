@@ -82,7 +82,11 @@ struct Handshake {
 impl Handshake {
     /// The keys, once all is there.
     fn take(&mut self) -> Option<(KeyingMaterial, SrtpProfile)> {
-        if self.verified && self.connected { self.keys.take() } else { None }
+        if self.verified && self.connected {
+            self.keys.take()
+        } else {
+            None
+        }
     }
 }
 
@@ -129,7 +133,12 @@ impl Control {
 
     /// Takes in a STUN message. Returns whether it was a valid binding request of this peer: then
     /// the route leads to it.
-    pub(crate) fn handle_stun(&mut self, now: Instant, route: Route, message: StunMessage<'_>) -> bool {
+    pub(crate) fn handle_stun(
+        &mut self,
+        now: Instant,
+        route: Route,
+        message: StunMessage<'_>,
+    ) -> bool {
         if !message.is_binding_request() {
             return false;
         }
@@ -153,7 +162,11 @@ impl Control {
 
     /// Tells ICE of the synthetic candidate of a family, when the first of that family asks.
     fn introduce(&mut self, local: std::net::SocketAddr) {
-        let known = if local.is_ipv4() { &mut self.has_v4 } else { &mut self.has_v6 };
+        let known = if local.is_ipv4() {
+            &mut self.has_v4
+        } else {
+            &mut self.has_v6
+        };
         if std::mem::replace(known, true) {
             return;
         }
@@ -174,7 +187,9 @@ impl Control {
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), EndReason> {
         if self.dtls_timeout.is_some_and(|at| now >= at) {
             self.dtls_timeout = None;
-            self.dtls.handle_timeout(now).map_err(|e| EndReason::Dtls(e.to_string()))?;
+            self.dtls
+                .handle_timeout(now)
+                .map_err(|e| EndReason::Dtls(e.to_string()))?;
         }
         Ok(())
     }
@@ -218,12 +233,18 @@ impl Control {
                     }
                     self.handshake.verified = true;
                 }
-                Output::KeyingMaterial(material, profile) => self.handshake.keys = Some((material, profile)),
+                Output::KeyingMaterial(material, profile) => {
+                    self.handshake.keys = Some((material, profile))
+                }
                 Output::Connected => self.handshake.connected = true,
                 Output::CloseNotify => return Some(Progress::Ended(EndReason::PeerClosed)),
-                Output::BufferTooSmall { needed } if needed <= SCRATCH_MAX => scratch.resize(needed, 0),
+                Output::BufferTooSmall { needed } if needed <= SCRATCH_MAX => {
+                    scratch.resize(needed, 0)
+                }
                 Output::BufferTooSmall { needed } => {
-                    let error = format!("the peer's certificate has {needed} bytes, at most {SCRATCH_MAX} are read");
+                    let error = format!(
+                        "the peer's certificate has {needed} bytes, at most {SCRATCH_MAX} are read"
+                    );
                     return Some(Progress::Ended(EndReason::Dtls(error)));
                 }
                 // Data channels are not offered.

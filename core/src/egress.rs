@@ -124,7 +124,9 @@ impl Egress {
 
     /// Whether an SSRC is the video's of this viewer.
     pub(crate) fn is_video(&self, ssrc: u32) -> bool {
-        self.lanes.iter().any(|l| l.config.ssrc == ssrc && l.config.kind == MediaKind::Video)
+        self.lanes
+            .iter()
+            .any(|l| l.config.ssrc == ssrc && l.config.kind == MediaKind::Video)
     }
 
     /// Sender reports are to go out with the next train.
@@ -145,7 +147,9 @@ impl Egress {
         let mut train = Train::new(buffer);
         let mut more = false;
         for lane in &mut self.lanes {
-            let Some(track) = path.track(lane.config.kind) else { continue };
+            let Some(track) = path.track(lane.config.kind) else {
+                continue;
+            };
             more |= lane.fill(now, track, &self.sealer, &mut train, tally);
         }
         if self.report_due {
@@ -160,7 +164,13 @@ impl Egress {
     }
 
     /// Returns whether the report did not fit and is still due.
-    fn fill_report(&mut self, now: Instant, clock: &WallClock, path: &Path, train: &mut Train<'_>) -> bool {
+    fn fill_report(
+        &mut self,
+        now: Instant,
+        clock: &WallClock,
+        path: &Path,
+        train: &mut Train<'_>,
+    ) -> bool {
         let compound = rtcp::compound(&self.reports(now, clock, path), &self.cname, false);
         if compound.is_empty() {
             self.report_due = false;
@@ -177,7 +187,12 @@ impl Egress {
     }
 
     /// The last RTCP packet of the session: reports and BYE. `None` if nothing was ever sent.
-    pub(crate) fn goodbye(&mut self, now: Instant, clock: &WallClock, path: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn goodbye(
+        &mut self,
+        now: Instant,
+        clock: &WallClock,
+        path: &Path,
+    ) -> Option<Vec<u8>> {
         let compound = rtcp::compound(&self.reports(now, clock, path), &self.cname, true);
         if compound.is_empty() {
             return None;
@@ -188,13 +203,20 @@ impl Egress {
     }
 
     /// One report a lane that has sent something.
-    fn reports(&self, now: Instant, clock: &WallClock, path: &Path) -> heapless::Vec<SenderReport, 2> {
+    fn reports(
+        &self,
+        now: Instant,
+        clock: &WallClock,
+        path: &Path,
+    ) -> heapless::Vec<SenderReport, 2> {
         let by_report = path.by_report();
         self.lanes
             .iter()
             .filter(|lane| lane.packets > 0)
             .filter_map(|lane| {
-                let (ntp, timestamp) = path.track(lane.config.kind)?.moment(now, clock.ntp(now), by_report)?;
+                let (ntp, timestamp) =
+                    path.track(lane.config.kind)?
+                        .moment(now, clock.ntp(now), by_report)?;
                 Some(SenderReport {
                     ssrc: lane.config.ssrc,
                     ntp,
@@ -219,7 +241,14 @@ fn seal_compound(sealer: &mut Sealer, compound: &[u8], room: &mut [u8]) -> Optio
 
 impl Lane {
     /// Seals what fits. Returns whether something was left that did not.
-    fn fill(&mut self, now: Instant, track: &Track, sealer: &Sealer, train: &mut Train<'_>, tally: &mut Tally) -> bool {
+    fn fill(
+        &mut self,
+        now: Instant,
+        track: &Track,
+        sealer: &Sealer,
+        train: &mut Train<'_>,
+        tally: &mut Tally,
+    ) -> bool {
         loop {
             let Some((cursor, floor)) = self.stand(now, track, tally) else {
                 return false;
@@ -229,7 +258,9 @@ impl Lane {
             };
             if entry.sequence >= floor {
                 let len = RTP_HEADER_LEN + entry.payload.len() + TAG_LEN;
-                let Some(room) = train.room(len) else { return true };
+                let Some(room) = train.room(len) else {
+                    return true;
+                };
                 if self.seal(entry, floor, sealer, room).is_some() {
                     tally.packets += 1;
                     tally.oversized += u64::from(train.commit(len));
@@ -259,7 +290,10 @@ impl Lane {
             MediaKind::Video => {
                 let Some(keyframe) = track.keyframe().filter(|k| k.arrived >= since) else {
                     // The request or the keyframe may get lost: it is asked for again.
-                    if self.asked.is_none_or(|asked| now >= asked + REQUEST_INTERVAL) {
+                    if self
+                        .asked
+                        .is_none_or(|asked| now >= asked + REQUEST_INTERVAL)
+                    {
                         self.asked = Some(now);
                         tally.wants_keyframe = true;
                     }
@@ -277,15 +311,22 @@ impl Lane {
         Some((cursor, floor))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "no payload is longer than PAYLOAD_LEN_MAX")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no payload is longer than PAYLOAD_LEN_MAX"
+    )]
     fn seal(&mut self, entry: &Entry, floor: u64, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
         let first = u64::from(self.config.first_index & FIRST_INDEX_MASK);
         let base = *self.base.get_or_insert(floor.wrapping_sub(first));
         let index = entry.sequence.wrapping_sub(base);
-        debug_assert!(index < 1 << 48, "a sequence number below the viewer's first");
+        debug_assert!(
+            index < 1 << 48,
+            "a sequence number below the viewer's first"
+        );
         let (header, rest) = room.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
         *header = self.header(index, entry);
-        rest.get_mut(..entry.payload.len())?.copy_from_slice(&entry.payload);
+        rest.get_mut(..entry.payload.len())?
+            .copy_from_slice(&entry.payload);
         sealer.seal_rtp(self.config.ssrc, index, room)?;
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(entry.payload.len() as u32);
@@ -299,6 +340,8 @@ impl Lane {
         let [s0, s1, s2, s3] = self.config.ssrc.to_be_bytes();
         let marker = u8::from(entry.marker) << 7;
         let second = marker | self.config.payload_type;
-        [0x80, second, seq_high, seq_low, t0, t1, t2, t3, s0, s1, s2, s3]
+        [
+            0x80, second, seq_high, seq_low, t0, t1, t2, t3, s0, s1, s2, s3,
+        ]
     }
 }

@@ -95,7 +95,11 @@ pub(crate) fn session_of_resource(resource: &str) -> Option<SessionId> {
 
 /// Compares in a time that does not depend on where the two differ.
 pub(crate) fn same_secret(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
+    a.len() == b.len()
+        && a.bytes()
+            .zip(b.bytes())
+            .fold(0, |diff, (a, b)| diff | (a ^ b))
+            == 0
 }
 
 /// A random UUID (RFC 9562 §5.4): a session's public name, in logs and lists.
@@ -140,7 +144,9 @@ fn encode(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     bytes
         .chunks_exact(3)
         .flat_map(|c| {
-            let word = c.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+            let word = c
+                .iter()
+                .fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
             [18, 12, 6, 0].map(|shift| (word >> shift) as usize & 63)
         })
         .filter_map(|i| alphabet.get(i).copied().map(char::from))
@@ -152,7 +158,10 @@ fn decode<const N: usize>(text: &str, alphabet: &[u8; 64]) -> Option<[u8; N]> {
         return None;
     }
     let mut bytes = [0; N];
-    for (out, chunk) in bytes.chunks_exact_mut(3).zip(text.as_bytes().chunks_exact(4)) {
+    for (out, chunk) in bytes
+        .chunks_exact_mut(3)
+        .zip(text.as_bytes().chunks_exact(4))
+    {
         let mut word = 0_u32;
         for c in chunk {
             let six = alphabet.iter().position(|a| a == c)?;
@@ -195,7 +204,14 @@ mod tests {
 
     #[test]
     fn foreign_text_names_nobody() {
-        for text in ["", "x", "AAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAA!", "//////////////AA", "ÄÄÄÄÄÄÄÄ"] {
+        for text in [
+            "",
+            "x",
+            "AAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAA!",
+            "//////////////AA",
+            "ÄÄÄÄÄÄÄÄ",
+        ] {
             assert_eq!(session_of_ufrag(text), None, "{text}");
             assert_eq!(session_of_resource(text), None, "{text}");
         }

@@ -109,7 +109,8 @@ impl Ingest {
         if let Some(id) = extensions.transport_cc {
             config = config.set_extension(id, Extension::TransportSequenceNumber);
         }
-        *config.codec_config() = CodecConfig::new_from_payload_params(tracks.iter().map(payload_params).collect());
+        *config.codec_config() =
+            CodecConfig::new_from_payload_params(tracks.iter().map(payload_params).collect());
         let mut rtc = config.build(now);
         let lanes = declare(&mut rtc, tracks, credentials, extensions).map_err(failed)?;
         Ok(Self {
@@ -128,7 +129,12 @@ impl Ingest {
     }
 
     /// Takes in a STUN message. Returns whether it was of this peer: then the route leads to it.
-    pub(crate) fn handle_stun(&mut self, now: Instant, route: Route, contents: &[u8]) -> Result<bool, EndReason> {
+    pub(crate) fn handle_stun(
+        &mut self,
+        now: Instant,
+        route: Route,
+        contents: &[u8],
+    ) -> Result<bool, EndReason> {
         self.introduce(synthetic_local(route.remote));
         let Some(receive) = receive(route, contents) else {
             return Ok(false);
@@ -142,14 +148,21 @@ impl Ingest {
     }
 
     /// Takes in DTLS, RTP or RTCP. Returns whether it is any of these.
-    pub(crate) fn handle_datagram(&mut self, now: Instant, route: Route, contents: &[u8]) -> Result<bool, EndReason> {
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        route: Route,
+        contents: &[u8],
+    ) -> Result<bool, EndReason> {
         let Some(receive) = receive(route, contents) else {
             return Ok(false);
         };
         if self.takes_unannounced {
             self.note_source(contents);
         }
-        self.rtc.handle_input(Input::Receive(now, receive)).map_err(failed)?;
+        self.rtc
+            .handle_input(Input::Receive(now, receive))
+            .map_err(failed)?;
         Ok(true)
     }
 
@@ -160,7 +173,9 @@ impl Ingest {
         };
         let (payload_type, ssrc) = (second & 0x7f, u32::from_be_bytes([s0, s1, s2, s3]));
         let lane = self.tracks.iter_mut().find(|t| {
-            t.ssrc.is_none() && t.published.ssrc.is_none() && t.published.payload_type == payload_type
+            t.ssrc.is_none()
+                && t.published.ssrc.is_none()
+                && t.published.payload_type == payload_type
         });
         let Some(lane) = lane.filter(|_| self.unannounced < UNANNOUNCED_MAX) else {
             return;
@@ -173,7 +188,11 @@ impl Ingest {
     }
 
     fn introduce(&mut self, local: std::net::SocketAddr) {
-        let known = if local.is_ipv4() { &mut self.has_v4 } else { &mut self.has_v6 };
+        let known = if local.is_ipv4() {
+            &mut self.has_v4
+        } else {
+            &mut self.has_v6
+        };
         if std::mem::replace(known, true) {
             return;
         }
@@ -235,7 +254,10 @@ impl Ingest {
 
     fn on_packet(&mut self, packet: RtpPacket) -> Option<Progress> {
         let payload_type = *packet.header.payload_type;
-        let lane = self.tracks.iter_mut().find(|t| t.published.payload_type == payload_type)?;
+        let lane = self
+            .tracks
+            .iter_mut()
+            .find(|t| t.published.payload_type == payload_type)?;
         // One source a track: a second one, of a simulcast say, would mix two numberings.
         let ssrc = *packet.header.ssrc;
         if *lane.ssrc.get_or_insert(ssrc) != ssrc {
@@ -254,7 +276,11 @@ impl Ingest {
 
     /// Asks for a keyframe, by PLI or FIR as negotiated.
     pub(crate) fn request_keyframe(&mut self) {
-        let Some(lane) = self.tracks.iter().find(|t| t.published.codec.kind() == MediaKind::Video) else {
+        let Some(lane) = self
+            .tracks
+            .iter()
+            .find(|t| t.published.codec.kind() == MediaKind::Video)
+        else {
             return;
         };
         let kind = match (lane.published.pli, lane.published.fir) {
@@ -281,10 +307,19 @@ impl Ingest {
 }
 
 fn receive(route: Route, contents: &[u8]) -> Option<Receive<'_>> {
-    Receive::new(Protocol::Udp, route.remote, synthetic_local(route.remote), contents).ok()
+    Receive::new(
+        Protocol::Udp,
+        route.remote,
+        synthetic_local(route.remote),
+        contents,
+    )
+    .ok()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `map_err` wants"
+)]
 fn failed(error: str0m::RtcError) -> EndReason {
     EndReason::Dtls(error.to_string())
 }
@@ -322,7 +357,10 @@ fn declare(
             mid,
             ssrc: None,
         });
-        debug_assert!(pushed.is_ok(), "a publisher has one video and one audio track at most");
+        debug_assert!(
+            pushed.is_ok(),
+            "a publisher has one video and one audio track at most"
+        );
     }
     api.start_dtls(credentials.active)?;
     Ok(lanes)
@@ -369,6 +407,8 @@ fn wrap(extended: u64) -> u32 {
 
 impl std::fmt::Debug for Ingest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ingest").field("tracks", &self.tracks).finish_non_exhaustive()
+        f.debug_struct("Ingest")
+            .field("tracks", &self.tracks)
+            .finish_non_exhaustive()
     }
 }

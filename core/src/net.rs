@@ -164,8 +164,14 @@ mod tests {
 
     #[test]
     fn a_mapped_address_is_the_one_it_maps() {
-        assert_eq!(canonical("[::ffff:10.0.0.1]:5".parse().unwrap()), "10.0.0.1:5".parse().unwrap());
-        assert_eq!(canonical("[2001:db8::2]:5".parse().unwrap()), "[2001:db8::2]:5".parse().unwrap());
+        assert_eq!(
+            canonical("[::ffff:10.0.0.1]:5".parse().unwrap()),
+            "10.0.0.1:5".parse().unwrap()
+        );
+        assert_eq!(
+            canonical("[2001:db8::2]:5".parse().unwrap()),
+            "[2001:db8::2]:5".parse().unwrap()
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ const SENDER_REPORT_LEN: usize = 28;
 
 /// Room for the largest compound packet that a viewer is sent: sender reports of two tracks, SDES
 /// and BYE for both.
-pub(crate) const COMPOUND_LEN_MAX: usize = 2 * SENDER_REPORT_LEN + 4 + 2 * SDES_CHUNK_LEN + 4 + 2 * 4;
+pub(crate) const COMPOUND_LEN_MAX: usize =
+    2 * SENDER_REPORT_LEN + 4 + 2 * SDES_CHUNK_LEN + 4 + 2 * 4;
 
 /// A canonical name (RFC 7022).
 pub(crate) type Cname = [u8; CNAME_LEN];
@@ -38,7 +39,10 @@ pub(crate) type Compound = heapless::Vec<u8, COMPOUND_LEN_MAX>;
 
 /// A compound packet: reports, SDES with one CNAME for all, and BYE if `bye`. Empty if there is
 /// nothing to report.
-#[expect(clippy::cast_possible_truncation, reason = "two reports and sixteen characters at most")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "two reports and sixteen characters at most"
+)]
 pub(crate) fn compound(reports: &[SenderReport], cname: &Cname, bye: bool) -> Compound {
     let mut out = Compound::new();
     debug_assert!(reports.len() <= 2);
@@ -54,7 +58,14 @@ pub(crate) fn compound(reports: &[SenderReport], cname: &Cname, bye: bool) -> Co
     if reports.is_empty() {
         return out;
     }
-    put(&mut out, &header(count, SOURCE_DESCRIPTION, 4 + reports.len() * SDES_CHUNK_LEN));
+    put(
+        &mut out,
+        &header(
+            count,
+            SOURCE_DESCRIPTION,
+            4 + reports.len() * SDES_CHUNK_LEN,
+        ),
+    );
     for r in reports {
         put(&mut out, &r.ssrc.to_be_bytes());
         put(&mut out, &[1, CNAME_LEN as u8]);
@@ -76,7 +87,10 @@ fn put(out: &mut Compound, bytes: &[u8]) {
 }
 
 /// `len` counts the whole packet, in bytes.
-#[expect(clippy::cast_possible_truncation, reason = "no packet is longer than COMPOUND_LEN_MAX")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "no packet is longer than COMPOUND_LEN_MAX"
+)]
 fn header(count: u8, packet_type: u8, len: usize) -> [u8; 4] {
     let words = (len / 4 - 1) as u16;
     let [high, low] = words.to_be_bytes();
@@ -134,15 +148,22 @@ impl<'a> Packet<'a> {
         let (single, entries) = match (self.packet_type, self.format) {
             (PAYLOAD_FEEDBACK, 1) => {
                 let ssrc = self.body.get(4..8).and_then(|b| b.first_chunk()).copied();
-                (ssrc.map(|b| Feedback::Keyframe { ssrc: u32::from_be_bytes(b) }), [].as_slice())
+                (
+                    ssrc.map(|b| Feedback::Keyframe {
+                        ssrc: u32::from_be_bytes(b),
+                    }),
+                    [].as_slice(),
+                )
             }
             (PAYLOAD_FEEDBACK, 4) => (None, self.body.get(8..).unwrap_or_default()),
             (GOODBYE, _) => (Some(Feedback::Goodbye), [].as_slice()),
             _ => (None, [].as_slice()),
         };
-        let fir = entries
-            .chunks_exact(8)
-            .filter_map(|e| e.first_chunk().map(|b| Feedback::Keyframe { ssrc: u32::from_be_bytes(*b) }));
+        let fir = entries.chunks_exact(8).filter_map(|e| {
+            e.first_chunk().map(|b| Feedback::Keyframe {
+                ssrc: u32::from_be_bytes(*b),
+            })
+        });
         single.into_iter().chain(fir)
     }
 }
@@ -173,7 +194,9 @@ mod tests {
     #[test]
     fn a_compound_packet_is_well_formed() {
         let compound = compound(&[report(1), report(2)], b"0123456789abcdef", true);
-        let packets: Vec<_> = Packets { rest: &compound }.map(|p| (p.packet_type, p.format, p.body.len())).collect();
+        let packets: Vec<_> = Packets { rest: &compound }
+            .map(|p| (p.packet_type, p.format, p.body.len()))
+            .collect();
         assert_eq!(
             packets,
             [
@@ -190,11 +213,16 @@ mod tests {
     #[test]
     fn keyframe_requests_are_read() {
         let pli = [0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 7];
-        let fir = [0x84, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8, 5, 0, 0, 0];
+        let fir = [
+            0x84, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8, 5, 0, 0, 0,
+        ];
         let both = [&pli[..], &fir[..]].concat();
         assert_eq!(
             feedback(&both).collect::<Vec<_>>(),
-            [Feedback::Keyframe { ssrc: 7 }, Feedback::Keyframe { ssrc: 8 }]
+            [
+                Feedback::Keyframe { ssrc: 7 },
+                Feedback::Keyframe { ssrc: 8 }
+            ]
         );
     }
 

@@ -185,7 +185,10 @@ impl Server {
     ///
     /// Bounded work: bodies above [`MAX_BODY_LEN`](crate::signal::MAX_BODY_LEN) are not read, and
     /// at most one session is made or ended.
-    #[expect(clippy::needless_pass_by_value, reason = "a request is used up, whatever of it is looked at")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a request is used up, whatever of it is looked at"
+    )]
     pub fn handle_request(&mut self, now: Instant, id: RequestId, request: Request) {
         let response = self.admit(now, id, &request);
         if response.status().as_u16() >= 400 {
@@ -198,7 +201,10 @@ impl Server {
     /// response would have told it of is ended.
     pub fn handle_cancelled(&mut self, now: Instant, id: RequestId) {
         self.responses.retain(|(waiting, _)| *waiting != id);
-        if let Some(at) = self.undelivered.iter().position(|(waiting, _)| *waiting == id)
+        if let Some(at) = self
+            .undelivered
+            .iter()
+            .position(|(waiting, _)| *waiting == id)
             && let Some((_, session)) = self.undelivered.remove(at)
         {
             self.retire(now, session, &EndReason::Cancelled);
@@ -235,7 +241,12 @@ impl Server {
     /// transmit and sends it first, later.
     ///
     /// Bounded work: one train is sealed, and no viewer is looked at twice.
-    pub fn poll_transmit(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
         let transmit = self.next_transmit(now, transport, buffer);
         self.counters.transmits += u64::from(transmit.is_some());
         transmit

@@ -47,7 +47,11 @@ pub(crate) fn derive(
     let server_salt = server_salt.first_chunk::<SALT_LEN>()?;
     let client = Master::new(provider, client_key, *client_salt);
     let server = Master::new(provider, server_key, *server_salt);
-    let (ours, theirs) = if active { (client, server) } else { (server, client) };
+    let (ours, theirs) = if active {
+        (client, server)
+    } else {
+        (server, client)
+    };
     Some((
         Sealer {
             rtp: ours.derive(Label::Rtp)?,
@@ -79,7 +83,11 @@ impl Sealer {
         let tag = self
             .rtp
             .key
-            .seal_in_place_separate_tag(self.rtp.rtp_nonce(ssrc, index), Aad::from(&*header), payload)
+            .seal_in_place_separate_tag(
+                self.rtp.rtp_nonce(ssrc, index),
+                Aad::from(&*header),
+                payload,
+            )
             .ok()?;
         room.copy_from_slice(tag.as_ref());
         Some(())
@@ -130,7 +138,12 @@ impl Opener {
         }
         let (clear, body) = rest.split_first_chunk_mut::<RTCP_CLEAR_LEN>()?;
         let nonce = self.rtcp.rtcp_nonce(rtcp_ssrc(clear), index);
-        let plain_len = self.rtcp.key.open_in_place(nonce, Aad::from(rtcp_aad(clear, *word)), body).ok()?.len();
+        let plain_len = self
+            .rtcp
+            .key
+            .open_in_place(nonce, Aad::from(rtcp_aad(clear, *word)), body)
+            .ok()?
+            .len();
         self.replay.note(index);
         packet.get(..RTCP_CLEAR_LEN + plain_len)
     }
@@ -192,7 +205,11 @@ struct Master<'a> {
 
 impl<'a> Master<'a> {
     fn new(provider: &'a dyn SrtpProvider, key: &'a [u8], salt: [u8; SALT_LEN]) -> Self {
-        Self { provider, key, salt }
+        Self {
+            provider,
+            key,
+            salt,
+        }
     }
 
     fn derive(&self, label: Label) -> Option<SessionKey> {
@@ -200,7 +217,11 @@ impl<'a> Master<'a> {
             Label::Rtp => (0, 2),
             Label::Rtcp => (3, 5),
         };
-        let algorithm: &'static Algorithm = if self.key.len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
+        let algorithm: &'static Algorithm = if self.key.len() == 16 {
+            &AES_128_GCM
+        } else {
+            &AES_256_GCM
+        };
         let stream = self.key_stream(key_label);
         let key = LessSafeKey::new(UnboundKey::new(algorithm, stream.get(..self.key.len())?).ok()?);
         let mut salt = [0; 16];
@@ -230,9 +251,11 @@ impl<'a> Master<'a> {
             // The provider's interface asks for room for a second, padding block.
             let mut block = [0; 32];
             if self.key.len() == 16 {
-                self.provider.srtp_aes_128_ecb_round(self.key, &input, &mut block);
+                self.provider
+                    .srtp_aes_128_ecb_round(self.key, &input, &mut block);
             } else {
-                self.provider.srtp_aes_256_ecb_round(self.key, &input, &mut block);
+                self.provider
+                    .srtp_aes_256_ecb_round(self.key, &input, &mut block);
             }
             for (to, from) in out.iter_mut().zip(block) {
                 *to = from;
@@ -272,13 +295,17 @@ impl ReplayWindow {
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sealer").field("rtcp_index", &self.rtcp_index).finish_non_exhaustive()
+        f.debug_struct("Sealer")
+            .field("rtcp_index", &self.rtcp_index)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Opener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opener").field("replay", &self.replay).finish_non_exhaustive()
+        f.debug_struct("Opener")
+            .field("replay", &self.replay)
+            .finish_non_exhaustive()
     }
 }
 
@@ -288,7 +315,7 @@ mod tests {
 
     fn halves(profile: SrtpProfile) -> ((Sealer, Opener), (Sealer, Opener)) {
         let crypto = str0m::crypto::from_feature_flags();
-        let material: Vec<u8> = (0..profile.keying_material_len()).map(|i| i as u8).collect();
+        let material: Vec<u8> = (0_u8..).take(profile.keying_material_len()).collect();
         (
             derive(profile, &material, false, crypto.srtp_provider).unwrap(),
             derive(profile, &material, true, crypto.srtp_provider).unwrap(),
@@ -325,14 +352,25 @@ mod tests {
             let mut forged = genuine.clone();
             forged[i] ^= 1;
             assert!(client.open_rtcp(&mut forged).is_none(), "byte {i}");
-            assert!(client.open_rtcp(&mut genuine[..i].to_vec()).is_none(), "length {i}");
+            assert!(
+                client.open_rtcp(&mut genuine[..i].to_vec()).is_none(),
+                "length {i}"
+            );
         }
     }
 
     #[test]
     fn a_profile_without_aead_has_no_keys_here() {
         let crypto = str0m::crypto::from_feature_flags();
-        assert!(derive(SrtpProfile::AES128_CM_SHA1_80, &[0; 60], false, crypto.srtp_provider).is_none());
+        assert!(
+            derive(
+                SrtpProfile::AES128_CM_SHA1_80,
+                &[0; 60],
+                false,
+                crypto.srtp_provider
+            )
+            .is_none()
+        );
     }
 
     /// The test vectors of RFC 7714 §16.1.1 and §16.2.1 are given for session keys.
@@ -341,8 +379,16 @@ mod tests {
         let salt: [u8; 12] = *b"\x51\x75\x69\x64\x20\x70\x72\x6f\x20\x71\x75\x6f";
         let plain = b"\x80\x40\xf1\x7b\x80\x41\xf8\xd3\x55\x01\xa0\xb2Gallia est omnis divisa in partes tres";
         let cases: [(&'static Algorithm, Vec<u8>, [u8; 16]); 2] = [
-            (&AES_128_GCM, (0..16).collect(), *b"\x89\x9d\x7f\x27\xbe\xb1\x6a\x91\x52\xcf\x76\x5e\xe4\x39\x0c\xce"),
-            (&AES_256_GCM, (0..32).collect(), *b"\x3a\xc4\x27\x8c\x4b\x8b\x2a\x8c\x6b\xf9\x8e\x7e\x0f\x0d\x2c\xa4"),
+            (
+                &AES_128_GCM,
+                (0..16).collect(),
+                *b"\x89\x9d\x7f\x27\xbe\xb1\x6a\x91\x52\xcf\x76\x5e\xe4\x39\x0c\xce",
+            ),
+            (
+                &AES_256_GCM,
+                (0..32).collect(),
+                *b"\x3a\xc4\x27\x8c\x4b\x8b\x2a\x8c\x6b\xf9\x8e\x7e\x0f\x0d\x2c\xa4",
+            ),
         ];
         for (algorithm, key, tag) in cases {
             let mut wide = [0; 16];

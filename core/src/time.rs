@@ -44,7 +44,8 @@ impl WallClock {
 
     /// NTP time of `now`.
     pub(crate) fn ntp(&self, now: Instant) -> u64 {
-        self.ntp.wrapping_add(ntp_interval(now.saturating_duration_since(self.started)))
+        self.ntp
+            .wrapping_add(ntp_interval(now.saturating_duration_since(self.started)))
     }
 }
 
@@ -53,7 +54,11 @@ const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
 
 /// A point in time in NTP's 32.32 fixed point (RFC 5905 §6).
 pub(crate) fn ntp(time: SystemTime) -> u64 {
-    ntp_interval(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + NTP_TO_UNIX)
+    ntp_interval(
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            + NTP_TO_UNIX,
+    )
 }
 
 /// A span of time in NTP's 32.32 fixed point.
@@ -185,7 +190,10 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the beginning"
+    )]
     fn start() -> Instant {
         Instant::now()
     }
@@ -203,7 +211,10 @@ mod tests {
         let mut deadlines = Deadlines::default();
         deadlines.set(4, Some(deadline(base, 10)));
         assert_eq!(deadlines.pop(base), None);
-        assert_eq!(deadlines.pop(base + Duration::from_millis(10)).map(|d| d.0), Some(4));
+        assert_eq!(
+            deadlines.pop(base + Duration::from_millis(10)).map(|d| d.0),
+            Some(4)
+        );
         assert_eq!(deadlines.next(), None);
     }
 

@@ -28,6 +28,10 @@ pub(crate) struct Http {
 
 /// What a client wants of the core.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, and taken apart at once"
+)]
 pub(crate) enum News {
     /// An answer.
     Asked(RequestId, Request),

@@ -1,1 +1,6 @@
-//! What the tests share.
+//! What the tests share: clients on str0m, the server in memory, real peers.
+
+pub mod client;
+pub mod memory;
+pub mod peer;
+pub mod process;

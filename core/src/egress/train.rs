@@ -37,7 +37,8 @@ impl<'a> Train<'a> {
     /// Room for one more segment of `len` bytes, if it may be the next.
     pub(crate) fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         let is_first = self.segments == 0;
-        let fits = is_first || (!self.closed && len <= self.segment_size && self.segments < SEGMENTS_MAX);
+        let fits =
+            is_first || (!self.closed && len <= self.segment_size && self.segments < SEGMENTS_MAX);
         let end = self.size + len;
         if !fits || end > TRAIN_LEN_MAX {
             return None;
@@ -85,7 +86,10 @@ mod tests {
 
     #[test]
     fn equal_packets_and_a_shorter_tail_make_one_train() {
-        assert_eq!(build(&[1000, 1000, 1000, 300, 300]), (4, Some((3300, Some(1000)))));
+        assert_eq!(
+            build(&[1000, 1000, 1000, 300, 300]),
+            (4, Some((3300, Some(1000))))
+        );
         assert_eq!(build(&[300, 1000]), (1, Some((300, None))));
         assert_eq!(build(&[]), (0, None));
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::control::{Control, Credentials};
 use crate::egress::LaneConfig;
+use crate::fingerprint::{Fingerprint, Hash};
 use crate::ids::{self, RequestId, SessionId};
 use crate::ingest::{Extensions, Ingest, Published};
 use crate::media::MediaKind;
@@ -13,7 +14,7 @@ use crate::rtcp::CNAME_LEN;
 use crate::server::Server;
 use crate::server::sessions::{Peer, Publisher, Session, Viewer};
 use crate::signal::answer::{self, Local, Sources};
-use crate::signal::offer::{Hash, Offer};
+use crate::signal::offer::Offer;
 use crate::signal::policy::{self, DtlsRole, Plan};
 use crate::signal::refusal::Refusal;
 use crate::signal::respond::{self, Created};
@@ -58,17 +59,31 @@ impl Server {
                     plan: &plan,
                 },
             ),
-            Action::View { path, query, offer } => self.view(now, id, &path, query.as_deref(), peer, &offer),
+            Action::View { path, query, offer } => {
+                self.view(now, id, &path, query.as_deref(), peer, &offer)
+            }
             Action::Delete { role, path, secret } => self.delete(now, role, &path, &secret),
         };
         envelope.finish(response.unwrap_or_else(|refusal| {
-            tracing::info!("{} {} refused: {refusal}", request.head.method, request.head.uri.path());
+            tracing::info!(
+                "{} {} refused: {refusal}",
+                request.head.method,
+                request.head.uri.path()
+            );
             respond::refused(&refusal)
         }))
     }
 
-    fn publish(&mut self, now: Instant, request: RequestId, wish: &Wish<'_>) -> Result<Response, Refusal> {
-        let taken = self.paths.by_name(wish.path).is_some_and(|p| p.publisher.is_some());
+    fn publish(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        wish: &Wish<'_>,
+    ) -> Result<Response, Refusal> {
+        let taken = self
+            .paths
+            .by_name(wish.path)
+            .is_some_and(|p| p.publisher.is_some());
         if taken && !self.config.override_publisher {
             return Err(Refusal::PublisherExists(wish.path.to_owned()));
         }
@@ -97,7 +112,10 @@ impl Server {
         peer: IpAddr,
         offer: &Offer,
     ) -> Result<Response, Refusal> {
-        let live = self.paths.by_name(path_name).filter(|p| p.publisher.is_some());
+        let live = self
+            .paths
+            .by_name(path_name)
+            .filter(|p| p.publisher.is_some());
         let path = live.ok_or_else(|| Refusal::NoStream(path_name.to_owned()))?;
         let (path_id, codecs) = (path.id, path.codecs());
         let plan = policy::view(offer, codecs.video.as_ref(), codecs.audio.as_ref())?;
@@ -136,7 +154,14 @@ impl Server {
             cname,
             media: None,
         };
-        Ok(self.settle(now, request, id, &wish, Peer::Viewer(Box::new(viewer)), answer))
+        Ok(self.settle(
+            now,
+            request,
+            id,
+            &wish,
+            Peer::Viewer(Box::new(viewer)),
+            answer,
+        ))
     }
 
     /// Two sources that differ (RFC 3550 §8.1).
@@ -155,12 +180,19 @@ impl Server {
             return Err(Refusal::NoCandidates);
         }
         let full = Refusal::TooManySessions(self.config.sessions_max);
-        let id = self.sessions.next_id().filter(|_| self.sessions.len() < self.config.sessions_max);
+        let id = self
+            .sessions
+            .next_id()
+            .filter(|_| self.sessions.len() < self.config.sessions_max);
         let id = id.ok_or(full)?;
         let remote = &wish.plan.remote;
         // str0m, which checks publishers, knows SHA-256; everybody sends that one.
-        let usable = |f: &&_| wish.plan.role == Role::View || matches!(f, crate::fingerprint::Fingerprint { hash: Hash::Sha256, .. });
-        let fingerprint = remote.fingerprints.iter().find(usable).ok_or(Refusal::NoFingerprint)?;
+        let usable = |f: &&Fingerprint| wish.plan.role == Role::View || f.hash == Hash::Sha256;
+        let fingerprint = remote
+            .fingerprints
+            .iter()
+            .find(usable)
+            .ok_or(Refusal::NoFingerprint)?;
         let credentials = Credentials {
             local_ufrag: ids::ufrag(id, &mut self.rng),
             local_password: ids::ice_password(&mut self.rng),
@@ -202,7 +234,12 @@ impl Server {
             routes: Routes::default(),
             peer,
         };
-        tracing::debug!("session {} of {}: {} wanted", session.uuid, session.path_name, session.role());
+        tracing::debug!(
+            "session {} of {}: {} wanted",
+            session.uuid,
+            session.path_name,
+            session.role()
+        );
         let created = Created {
             role: session.role(),
             path: wish.path,
@@ -220,7 +257,13 @@ impl Server {
         response
     }
 
-    fn delete(&mut self, now: Instant, role: Role, path: &str, secret: &str) -> Result<Response, Refusal> {
+    fn delete(
+        &mut self,
+        now: Instant,
+        role: Role,
+        path: &str,
+        secret: &str,
+    ) -> Result<Response, Refusal> {
         let named = ids::session_of_resource(secret).and_then(|id| self.sessions.get(id));
         let own = named.filter(|s| {
             ids::same_secret(&s.resource, secret) && s.role() == role && s.path_name == path

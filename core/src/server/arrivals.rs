@@ -57,7 +57,12 @@ impl Server {
     }
 
     /// `None`: it is nobody's.
-    fn take_stun(&mut self, now: Instant, route: Route, contents: &[u8]) -> Option<(SessionId, Result<(), EndReason>)> {
+    fn take_stun(
+        &mut self,
+        now: Instant,
+        route: Route,
+        contents: &[u8],
+    ) -> Option<(SessionId, Result<(), EndReason>)> {
         let message = StunMessage::parse(contents).ok()?;
         let id = ids::session_of_ufrag(message.split_username()?.0)?;
         let session = self.sessions.get_mut(id)?;
@@ -77,7 +82,9 @@ impl Server {
 
     /// The route has shown a valid binding request: from now on it leads to the session.
     fn bind(&mut self, now: Instant, id: SessionId, route: Route) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.last_binding = Some(now);
         let forgotten = session.routes.note(route);
         if let Some(old) = forgotten {
@@ -101,14 +108,23 @@ impl Server {
         }
     }
 
-    fn arrive_for(&mut self, now: Instant, id: SessionId, route: Route, kind: Kind, contents: &[u8]) {
+    fn arrive_for(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        route: Route,
+        kind: Kind,
+        contents: &[u8],
+    ) {
         let Some(session) = self.sessions.get_mut(id) else {
             self.counters.dropped_no_session += 1;
             return;
         };
         let taken = match &mut session.peer {
             Peer::Publisher(publisher) => publisher.ingest.handle_datagram(now, route, contents),
-            Peer::Viewer(viewer) if kind == Kind::Dtls => viewer.control.handle_dtls(now, contents).map(|()| true),
+            Peer::Viewer(viewer) if kind == Kind::Dtls => {
+                viewer.control.handle_dtls(now, contents).map(|()| true)
+            }
             Peer::Viewer(_) => Ok(self.arrive_feedback(now, id, contents)),
         };
         match taken {
@@ -120,7 +136,11 @@ impl Server {
 
     /// A viewer's RTCP. Returns whether it was of use.
     fn arrive_feedback(&mut self, now: Instant, id: SessionId, contents: &[u8]) -> bool {
-        let Some((_, media)) = self.sessions.viewer_mut(id).filter(|_| rtcp::is_rtcp(contents)) else {
+        let Some((_, media)) = self
+            .sessions
+            .viewer_mut(id)
+            .filter(|_| rtcp::is_rtcp(contents))
+        else {
             return false;
         };
         let Some(packet) = self.scratch.get_mut(..contents.len()) else {
@@ -151,7 +171,9 @@ impl Server {
     /// its next deadline.
     pub(super) fn drive(&mut self, now: Instant, id: SessionId) {
         loop {
-            let Some(session) = self.sessions.get_mut(id) else { return };
+            let Some(session) = self.sessions.get_mut(id) else {
+                return;
+            };
             let routes = &session.routes;
             let carried_on = match &mut session.peer {
                 Peer::Viewer(viewer) => match viewer.control.poll(routes, &mut self.scratch) {
@@ -171,7 +193,12 @@ impl Server {
         self.schedule(id);
     }
 
-    fn on_viewer(&mut self, now: Instant, id: SessionId, progress: control::Progress) -> Result<(), EndReason> {
+    fn on_viewer(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        progress: control::Progress,
+    ) -> Result<(), EndReason> {
         match progress {
             control::Progress::Send(route, contents) => self.answer(route, contents),
             control::Progress::Selected(route) => self.move_viewer(id, route),
@@ -184,7 +211,12 @@ impl Server {
         Ok(())
     }
 
-    fn on_publisher(&mut self, now: Instant, id: SessionId, progress: ingest::Progress) -> Result<(), EndReason> {
+    fn on_publisher(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        progress: ingest::Progress,
+    ) -> Result<(), EndReason> {
         match progress {
             ingest::Progress::Send(route, contents) => self.answer(route, contents),
             ingest::Progress::Connected => return self.connect_publisher(now, id),
@@ -196,7 +228,8 @@ impl Server {
                 timestamp,
             } => {
                 let path = self.sessions.publisher_mut(id).and_then(|p| p.path);
-                if let Some(track) = path.and_then(|path| self.paths.get_mut(path)?.track_mut(kind)) {
+                if let Some(track) = path.and_then(|path| self.paths.get_mut(path)?.track_mut(kind))
+                {
                     track.handle_sender_report(received, ntp, timestamp);
                 }
             }
@@ -216,8 +249,12 @@ impl Server {
         let Some(path_id) = self.sessions.publisher_mut(id).and_then(|p| p.path) else {
             return;
         };
-        let Some(path) = self.paths.get_mut(path_id) else { return };
-        let Some(track) = path.track_mut(kind) else { return };
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return;
+        };
+        let Some(track) = path.track_mut(kind) else {
+            return;
+        };
         match track.receive(now, packet) {
             Received::Recorded { keyframe } => {
                 self.counters.packets_in += 1;
@@ -238,7 +275,9 @@ impl Server {
 
     /// There is something new on a path.
     fn alert(&mut self, path_id: PathId) {
-        let Some(path) = self.paths.get_mut(path_id) else { return };
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return;
+        };
         for (outbox, (_, audience)) in self.outboxes.iter_mut().zip(path.audiences()) {
             if audience.alert() {
                 outbox.paths.push_back(path_id);
@@ -248,17 +287,26 @@ impl Server {
 
     fn connect_publisher(&mut self, now: Instant, id: SessionId) -> Result<(), EndReason> {
         let transports = self.outboxes.len();
-        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Ok(());
+        };
         let name = session.path_name.clone();
-        let path_id = self.paths.obtain(&name, transports).ok_or(EndReason::Conflict)?;
-        let Some(path) = self.paths.get_mut(path_id) else { return Ok(()) };
+        let path_id = self
+            .paths
+            .obtain(&name, transports)
+            .ok_or(EndReason::Conflict)?;
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return Ok(());
+        };
         let predecessor = path.publisher;
         if predecessor.is_some() && !self.config.override_publisher {
             return Err(EndReason::Conflict);
         }
         let uuid = session.uuid.clone();
         session.handshake_until = None;
-        let Some(publisher) = self.sessions.publisher_mut(id) else { return Ok(()) };
+        let Some(publisher) = self.sessions.publisher_mut(id) else {
+            return Ok(());
+        };
         publisher.path = Some(path_id);
         let mut codecs = Codecs::default();
         for codec in publisher.ingest.codecs() {
@@ -272,9 +320,14 @@ impl Server {
                 self.retire(now, viewer, &EndReason::CodecChanged);
             }
         }
-        let Some(path) = self.paths.get_mut(path_id) else { return Ok(()) };
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return Ok(());
+        };
         path.begin(id, codecs, self.config.history);
-        tracing::info!("{name}: {uuid} publishes {}", path.codec_names().join(" and "));
+        tracing::info!(
+            "{name}: {uuid} publishes {}",
+            path.codec_names().join(" and ")
+        );
         if path.video.is_some() {
             path.keyframes.want(now);
         }
@@ -290,9 +343,16 @@ impl Server {
     }
 
     fn connect_viewer(&mut self, now: Instant, id: SessionId, sealer: Sealer, opener: Opener) {
-        let first_report = self.config.report_interval.mul_f64((0.5 + self.rng.fraction()) / 2.0);
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let Peer::Viewer(viewer) = &mut session.peer else { return };
+        let first_report = self
+            .config
+            .report_interval
+            .mul_f64((0.5 + self.rng.fraction()) / 2.0);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let Peer::Viewer(viewer) = &mut session.peer else {
+            return;
+        };
         let Some(route) = viewer.control.selected().filter(|_| viewer.media.is_none()) else {
             return;
         };
@@ -310,29 +370,46 @@ impl Server {
             path: session.path_name.clone(),
             session: session.uuid.clone(),
         };
-        tracing::info!("{}: {} watches from {}", session.path_name, session.uuid, route.remote);
+        tracing::info!("{}: {} watches", session.path_name, session.uuid);
+        tracing::debug!("{} is at {}", session.uuid, route.remote);
         self.tell(joined);
         self.seat(path_id, id, route);
     }
 
     /// Gives a viewer its place in the audience of a transport, and its first turn.
     fn seat(&mut self, path_id: PathId, id: SessionId, route: Route) {
-        let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(route.transport)) else {
+        let Some(audience) = self
+            .paths
+            .get_mut(path_id)
+            .and_then(|p| p.audience(route.transport))
+        else {
             return;
         };
         let idle = audience.turn().is_none();
         audience.admit(id);
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(route.transport.0)).filter(|_| idle) {
+        if let Some(outbox) = self
+            .outboxes
+            .get_mut(usize::from(route.transport.0))
+            .filter(|_| idle)
+        {
             outbox.paths.push_back(path_id);
         }
     }
 
     /// The viewer's route changed: its packets go there from now on.
     fn move_viewer(&mut self, id: SessionId, route: Route) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let Peer::Viewer(viewer) = &mut session.peer else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let Peer::Viewer(viewer) = &mut session.peer else {
+            return;
+        };
         let path_id = viewer.path;
-        let Some(media) = viewer.media.as_mut().filter(|m| m.transport != route.transport) else {
+        let Some(media) = viewer
+            .media
+            .as_mut()
+            .filter(|m| m.transport != route.transport)
+        else {
             return;
         };
         let old = std::mem::replace(&mut media.transport, route.transport);
@@ -356,7 +433,9 @@ impl Server {
 
     /// Sends a request upstream if one is due, and notes when the next is.
     pub(super) fn request_keyframe(&mut self, now: Instant, path_id: PathId) {
-        let Some(path) = self.paths.get_mut(path_id) else { return };
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return;
+        };
         let publisher = path.publisher;
         if let Some(id) = publisher.filter(|_| path.keyframes.take(now))
             && let Some(publisher) = self.sessions.publisher_mut(id)

@@ -21,7 +21,11 @@ impl Candidates {
         let mut others = Vec::new();
         for transport in &config.transports {
             let mut add = |ip: IpAddr| {
-                let of = if ip.is_loopback() { &mut loopback } else { &mut others };
+                let of = if ip.is_loopback() {
+                    &mut loopback
+                } else {
+                    &mut others
+                };
                 let address = SocketAddr::new(ip, transport.port());
                 if !of.contains(&address) {
                     of.push(address);
@@ -36,9 +40,17 @@ impl Candidates {
             }
             // [::] takes IPv4 as well; 0.0.0.0 takes nothing else.
             let fits = |ip: &IpAddr| transport.is_ipv6() || ip.is_ipv4();
-            interfaces.iter().map(|i| i.address).filter(fits).for_each(add);
+            interfaces
+                .iter()
+                .map(|i| i.address)
+                .filter(fits)
+                .for_each(add);
         }
-        let remote = if others.is_empty() { &loopback } else { &others };
+        let remote = if others.is_empty() {
+            &loopback
+        } else {
+            &others
+        };
         let local: Vec<_> = loopback.iter().chain(&others).copied().collect();
         Self {
             remote: lines(remote),
@@ -48,7 +60,11 @@ impl Candidates {
 
     /// The lines for a peer whose request came from this address.
     pub(super) fn for_peer(&self, peer: IpAddr) -> &str {
-        if peer.to_canonical().is_loopback() { &self.local } else { &self.remote }
+        if peer.to_canonical().is_loopback() {
+            &self.local
+        } else {
+            &self.remote
+        }
     }
 }
 
@@ -59,7 +75,11 @@ fn lines(addresses: &[SocketAddr]) -> String {
         let priority = 126 << 24 | 0xffff_u32.saturating_sub(i) << 8 | 255;
         let (ip, port) = (address.ip(), address.port());
         // Writing to a string cannot fail.
-        let _ = write!(text, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", i + 1);
+        let _ = write!(
+            text,
+            "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n",
+            i + 1
+        );
     }
     text
 }
@@ -90,8 +110,14 @@ mod tests {
 
     #[test]
     fn loopback_is_for_peers_on_this_machine() {
-        let candidates = Candidates::new(&config("[::]:8189", &[]), &interfaces(&["127.0.0.1", "10.0.0.2", "2001:db8::2"]));
-        assert_eq!(hosts(candidates.for_peer("10.0.0.9".parse().unwrap())), ["10.0.0.2", "2001:db8::2"]);
+        let candidates = Candidates::new(
+            &config("[::]:8189", &[]),
+            &interfaces(&["127.0.0.1", "10.0.0.2", "2001:db8::2"]),
+        );
+        assert_eq!(
+            hosts(candidates.for_peer("10.0.0.9".parse().unwrap())),
+            ["10.0.0.2", "2001:db8::2"]
+        );
         assert_eq!(
             hosts(candidates.for_peer("::ffff:127.0.0.1".parse().unwrap())),
             ["127.0.0.1", "10.0.0.2", "2001:db8::2"]
@@ -100,13 +126,22 @@ mod tests {
 
     #[test]
     fn loopback_is_for_everybody_where_there_is_nothing_else() {
-        let candidates = Candidates::new(&config("0.0.0.0:8189", &[]), &interfaces(&["127.0.0.1", "::1"]));
-        assert_eq!(hosts(candidates.for_peer("10.0.0.9".parse().unwrap())), ["127.0.0.1"]);
+        let candidates = Candidates::new(
+            &config("0.0.0.0:8189", &[]),
+            &interfaces(&["127.0.0.1", "::1"]),
+        );
+        assert_eq!(
+            hosts(candidates.for_peer("10.0.0.9".parse().unwrap())),
+            ["127.0.0.1"]
+        );
     }
 
     #[test]
     fn a_bound_address_stands_for_itself_and_public_hosts_come_first() {
-        let candidates = Candidates::new(&config("10.0.0.2:5", &["203.0.113.7"]), &interfaces(&["10.0.0.3"]));
+        let candidates = Candidates::new(
+            &config("10.0.0.2:5", &["203.0.113.7"]),
+            &interfaces(&["10.0.0.3"]),
+        );
         assert_eq!(
             candidates.for_peer("10.0.0.9".parse().unwrap()),
             "a=candidate:1 1 udp 2130706431 203.0.113.7 5 typ host\r\na=candidate:2 1 udp 2130706175 10.0.0.2 5 typ host\r\n"

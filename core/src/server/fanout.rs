@@ -8,7 +8,12 @@ use crate::net::{Route, Transmit};
 use crate::server::Server;
 
 impl Server {
-    pub(super) fn next_transmit(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+    pub(super) fn next_transmit(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
         self.next_answer(transport, buffer)
             .or_else(|| self.next_train(now, transport, buffer))
             .or_else(|| self.next_report(now, transport, buffer))
@@ -17,7 +22,9 @@ impl Server {
     fn next_answer(&mut self, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
         let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
         while let Some((route, contents)) = outbox.next_answer() {
-            let Some(room) = buffer.get_mut(..contents.len()) else { continue };
+            let Some(room) = buffer.get_mut(..contents.len()) else {
+                continue;
+            };
             room.copy_from_slice(&contents);
             return Some(transmit(route, contents.len(), None));
         }
@@ -25,14 +32,22 @@ impl Server {
     }
 
     /// The next viewer's train, of the path whose turn it is. Paths take turns train by train.
-    fn next_train(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+    fn next_train(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
             let path_id = outbox.paths.pop_front()?;
             while let Some(id) = self.turn(path_id, transport) {
                 let sent = self.fill(now, id, buffer);
                 let more = sent.is_some_and(|(_, filled)| filled.more);
-                let audience = self.paths.get_mut(path_id).and_then(|p| p.audience(transport));
+                let audience = self
+                    .paths
+                    .get_mut(path_id)
+                    .and_then(|p| p.audience(transport));
                 if let Some(audience) = audience.filter(|_| !more) {
                     audience.done();
                 }
@@ -50,7 +65,12 @@ impl Server {
     }
 
     /// The next report of a viewer that had no media to send it with.
-    fn next_report(&mut self, now: Instant, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
+    fn next_report(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
             let id = outbox.reports.pop_front()?;
@@ -69,7 +89,9 @@ impl Server {
         let filled = self.sessions.viewer_mut(id).and_then(|(control, media)| {
             let path = self.paths.get(media.path)?;
             let route = control.selected()?;
-            let filled = media.egress.fill(now, &self.clock, path, buffer, &mut tally)?;
+            let filled = media
+                .egress
+                .fill(now, &self.clock, path, buffer, &mut tally)?;
             Some((route, filled))
         });
         self.counters.packets_out += tally.packets;

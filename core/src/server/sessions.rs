@@ -91,7 +91,10 @@ impl Session {
         let gone = self.last_binding.map(|last| last + BINDING_TIMEOUT);
         let (control, report) = match &self.peer {
             Peer::Publisher(p) => (Some(p.ingest.poll_timeout()), None),
-            Peer::Viewer(v) => (v.control.poll_timeout(), v.media.as_ref().map(|m| m.report_at)),
+            Peer::Viewer(v) => (
+                v.control.poll_timeout(),
+                v.media.as_ref().map(|m| m.report_at),
+            ),
         };
         [
             (self.handshake_until, Reason::Handshake),
@@ -176,6 +179,10 @@ impl Sessions {
     /// All viewers of a path, connected or not.
     pub(super) fn viewers_of(&self, path: PathId) -> Vec<SessionId> {
         let watches = |s: &Session| matches!(&s.peer, Peer::Viewer(v) if v.path == path);
-        self.slab.iter().filter(|(_, s)| watches(s)).map(|(_, s)| s.id).collect()
+        self.slab
+            .iter()
+            .filter(|(_, s)| watches(s))
+            .map(|(_, s)| s.id)
+            .collect()
     }
 }

@@ -20,12 +20,16 @@ impl Server {
     pub(super) fn keep_up(&mut self, now: Instant) {
         let mut reports = 0;
         for _ in 0..TURNS_MAX {
-            let Some(next) = self.deadlines.next() else { return };
+            let Some(next) = self.deadlines.next() else {
+                return;
+            };
             let until = match next.reason {
                 Reason::Report if reports > 0 => now + REPORT_SLACK,
                 _ => now,
             };
-            let Some((owner, deadline)) = self.deadlines.pop(until) else { return };
+            let Some((owner, deadline)) = self.deadlines.pop(until) else {
+                return;
+            };
             reports += u32::from(deadline.reason == Reason::Report);
             match Owner::of(owner) {
                 Owner::Session(slot) => {
@@ -43,14 +47,21 @@ impl Server {
     }
 
     fn keep_up_session(&mut self, now: Instant, id: SessionId, until: Instant) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         let ended = if session.handshake_until.is_some_and(|at| at <= now) {
             Err(EndReason::Handshake)
-        } else if session.last_binding.is_some_and(|last| last + BINDING_TIMEOUT <= now) {
+        } else if session
+            .last_binding
+            .is_some_and(|last| last + BINDING_TIMEOUT <= now)
+        {
             Err(EndReason::Gone)
         } else {
             match &mut session.peer {
-                Peer::Publisher(p) if p.ingest.poll_timeout() <= now => p.ingest.handle_timeout(now),
+                Peer::Publisher(p) if p.ingest.poll_timeout() <= now => {
+                    p.ingest.handle_timeout(now)
+                }
                 Peer::Publisher(_) => Ok(()),
                 Peer::Viewer(v) => v.control.handle_timeout(now),
             }
@@ -66,8 +77,15 @@ impl Server {
     /// Notes that a viewer's reports are due, and when they are again: after one period, give or
     /// take half of it (RFC 3550 §6.3.1).
     fn report(&mut self, now: Instant, id: SessionId, until: Instant) {
-        let next = self.config.report_interval.mul_f64(0.5 + self.rng.fraction());
-        let Some((_, media)) = self.sessions.viewer_mut(id).filter(|(_, m)| m.report_at <= until) else {
+        let next = self
+            .config
+            .report_interval
+            .mul_f64(0.5 + self.rng.fraction());
+        let Some((_, media)) = self
+            .sessions
+            .viewer_mut(id)
+            .filter(|(_, m)| m.report_at <= until)
+        else {
             return;
         };
         media.report_at = now + next;
@@ -81,7 +99,11 @@ impl Server {
     }
 
     fn keep_up_path(&mut self, now: Instant, id: PathId) {
-        if self.paths.get(id).is_some_and(|p| p.ends.is_some_and(|at| at <= now)) {
+        if self
+            .paths
+            .get(id)
+            .is_some_and(|p| p.ends.is_some_and(|at| at <= now))
+        {
             for viewer in self.sessions.viewers_of(id) {
                 self.retire(now, viewer, &EndReason::PathEnded);
             }
@@ -95,7 +117,8 @@ impl Server {
     /// Notes when a session wants its turn.
     pub(super) fn schedule(&mut self, id: SessionId) {
         let deadline = self.sessions.get(id).and_then(Session::deadline);
-        self.deadlines.set(Owner::Session(id.slot).number(), deadline);
+        self.deadlines
+            .set(Owner::Session(id.slot).number(), deadline);
     }
 
     /// Notes when a path wants its turn.
@@ -112,10 +135,15 @@ impl Server {
 
     /// Ends a session: says goodbye where there is somebody to say it to, and leaves nothing.
     pub(super) fn retire(&mut self, now: Instant, id: SessionId, reason: &EndReason) {
-        if !matches!(reason, EndReason::Gone | EndReason::PeerClosed | EndReason::Handshake) {
+        if !matches!(
+            reason,
+            EndReason::Gone | EndReason::PeerClosed | EndReason::Handshake
+        ) {
             self.say_goodbye(now, id);
         }
-        let Some(session) = self.sessions.remove(id) else { return };
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
         self.deadlines.set(Owner::Session(id.slot).number(), None);
         for route in session.routes.iter() {
             self.unbind(id, route);
@@ -129,7 +157,8 @@ impl Server {
             Peer::Viewer(viewer) => {
                 let seat = viewer.media.as_ref().map(|m| m.transport);
                 let path = self.paths.get_mut(viewer.path);
-                if let Some(audience) = path.zip(seat).and_then(|(path, seat)| path.audience(seat)) {
+                if let Some(audience) = path.zip(seat).and_then(|(path, seat)| path.audience(seat))
+                {
                     audience.retire(id);
                 }
             }
@@ -151,15 +180,31 @@ impl Server {
             tracing::warn!("{path}: {role} {session} did not connect: {reason}");
         }
         self.tell(match (connected, role) {
-            (false, _) => Event::HandshakeFailed { path, session, reason },
-            (true, Role::Publish) => Event::PublisherLeft { path, session, reason },
-            (true, Role::View) => Event::ViewerLeft { path, session, reason },
+            (false, _) => Event::HandshakeFailed {
+                path,
+                session,
+                reason,
+            },
+            (true, Role::Publish) => Event::PublisherLeft {
+                path,
+                session,
+                reason,
+            },
+            (true, Role::View) => Event::ViewerLeft {
+                path,
+                session,
+                reason,
+            },
         });
     }
 
     /// A path's publisher is gone: if nobody takes over in time, the path ends.
     fn leave(&mut self, now: Instant, path_id: PathId, publisher: SessionId) {
-        let Some(path) = self.paths.get_mut(path_id).filter(|p| p.publisher == Some(publisher)) else {
+        let Some(path) = self
+            .paths
+            .get_mut(path_id)
+            .filter(|p| p.publisher == Some(publisher))
+        else {
             return;
         };
         path.publisher = None;
@@ -169,7 +214,9 @@ impl Server {
 
     /// RTCP BYE, then DTLS close_notify.
     fn say_goodbye(&mut self, now: Instant, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         let mut last = Vec::new();
         match &mut session.peer {
             Peer::Publisher(publisher) => {
@@ -182,7 +229,8 @@ impl Server {
             }
             Peer::Viewer(viewer) => {
                 let path = self.paths.get(viewer.path);
-                if let (Some(media), Some(path), Some(route)) = (&mut viewer.media, path, viewer.control.selected())
+                if let (Some(media), Some(path), Some(route)) =
+                    (&mut viewer.media, path, viewer.control.selected())
                     && let Some(goodbye) = media.egress.goodbye(now, &self.clock, path)
                 {
                     last.push((route, goodbye));
@@ -210,7 +258,11 @@ enum Owner {
 
 impl Owner {
     fn of(number: u32) -> Self {
-        if number.is_multiple_of(2) { Self::Session(number / 2) } else { Self::Path(number / 2) }
+        if number.is_multiple_of(2) {
+            Self::Session(number / 2)
+        } else {
+            Self::Path(number / 2)
+        }
     }
 
     fn number(self) -> u32 {

@@ -4,9 +4,10 @@
 //! become inactive, and what is not video or audio is rejected. From a publisher the first offered
 //! codec that is known is taken; a viewer gets the payload type that fits the stream best.
 
+use crate::fingerprint::Fingerprint;
 use crate::media::{Codec, Match, MediaKind};
 use crate::signal::Role;
-use crate::signal::offer::{Direction, Feedback, Fingerprint, Offer, Payload, Section, Transport};
+use crate::signal::offer::{Direction, Feedback, Offer, Payload, Section, Transport};
 use crate::signal::refusal::{Refusal, shown};
 
 /// The header extension with a transport-wide sequence number.
@@ -413,8 +414,8 @@ fn forget_repeated_sources(plan: &mut Plan) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fingerprint::Hash;
     use crate::media::CodecName;
-    use crate::signal::offer::Hash;
 
     const CHROMIUM: &str = include_str!("testdata/chromium-publish.sdp");
     const CHROMIUM_VIEW: &str = include_str!("testdata/chromium-view.sdp");

@@ -68,7 +68,10 @@ mod tests {
     use super::*;
 
     fn viewer(slot: u32) -> SessionId {
-        SessionId { slot, generation: 0 }
+        SessionId {
+            slot,
+            generation: 0,
+        }
     }
 
     fn round(audience: &mut Audience) -> Vec<u32> {

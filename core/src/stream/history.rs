@@ -112,7 +112,9 @@ impl History {
                 .front()
                 .is_some_and(|e| now.saturating_duration_since(e.arrived) > self.limits.age)
         {
-            let Some(dropped) = self.entries.pop_front() else { return };
+            let Some(dropped) = self.entries.pop_front() else {
+                return;
+            };
             self.bytes -= dropped.payload.len();
             self.tail += 1;
         }
@@ -120,7 +122,10 @@ impl History {
 }
 
 /// A number below the length of something in memory.
-#[expect(clippy::cast_possible_truncation, reason = "what is in memory can be counted by usize")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is in memory can be counted by usize"
+)]
 fn index(number: u64) -> usize {
     number as usize
 }
@@ -134,7 +139,10 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the beginning"
+    )]
     fn start() -> Instant {
         Instant::now()
     }
@@ -167,7 +175,9 @@ mod tests {
         assert_eq!((history.tail(), history.head()), (4, 20));
         history.record(entry(at, 20, 990)).unwrap();
         assert_eq!(history.tail(), 10);
-        history.record(entry(at + Duration::from_secs(2), 21, 1)).unwrap();
+        history
+            .record(entry(at + Duration::from_secs(2), 21, 1))
+            .unwrap();
         assert_eq!((history.tail(), history.head()), (21, 22));
         assert!(history.get(20).is_none());
         assert_eq!(history.get(21).unwrap().sequence, 21);
@@ -178,7 +188,9 @@ mod tests {
         let at = start();
         let mut history = History::new(limits());
         history.record(entry(at, 5, 1)).unwrap();
-        history.record(entry(at + Duration::from_secs(5), 6, 1)).unwrap();
+        history
+            .record(entry(at + Duration::from_secs(5), 6, 1))
+            .unwrap();
         assert_eq!(history.tail(), 1);
         assert_eq!(history.record(entry(at, 5, 1)), Err(Unrecorded::Duplicate));
     }

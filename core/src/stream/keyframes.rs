@@ -49,7 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the beginning"
+    )]
     fn fifty_viewers_make_one_request_and_later_ones_wait() {
         let now = Instant::now();
         let mut requests = KeyframeRequests::default();
@@ -66,7 +69,10 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the beginning"
+    )]
     fn a_keyframe_settles_what_was_asked_before_it() {
         let now = Instant::now();
         let mut requests = KeyframeRequests::default();

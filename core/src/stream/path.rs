@@ -81,7 +81,8 @@ impl Path {
 
     /// Whether whoever watches what was published so far can watch these codecs.
     pub(crate) fn goes_on_with(&self, codecs: &Codecs) -> bool {
-        succeeds(self.video.as_ref(), codecs.video.as_ref()) && succeeds(self.audio.as_ref(), codecs.audio.as_ref())
+        succeeds(self.video.as_ref(), codecs.video.as_ref())
+            && succeeds(self.audio.as_ref(), codecs.audio.as_ref())
     }
 
     /// A publisher of these codecs takes over. The tracks go on if they can, or are made anew.
@@ -89,7 +90,10 @@ impl Path {
         self.publisher = Some(publisher);
         self.ends = None;
         let goes_on = self.goes_on_with(&codecs);
-        for (track, codec) in [(&mut self.video, codecs.video), (&mut self.audio, codecs.audio)] {
+        for (track, codec) in [
+            (&mut self.video, codecs.video),
+            (&mut self.audio, codecs.audio),
+        ] {
             match (track, codec) {
                 (Some(track), Some(codec)) if goes_on => track.begin(codec),
                 (track, codec) => *track = codec.map(|codec| Track::new(codec, limits)),

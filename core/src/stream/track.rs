@@ -180,7 +180,9 @@ impl Track {
     }
 
     fn note_keyframe(&mut self, now: Instant, position: Position, sequence: u64, timestamp: u32) {
-        let known = self.keyframe.filter(|k| k.timestamp == timestamp && position - k.position < ACCESS_UNIT_MAX);
+        let known = self
+            .keyframe
+            .filter(|k| k.timestamp == timestamp && position - k.position < ACCESS_UNIT_MAX);
         let mut keyframe = known.unwrap_or(Keyframe {
             position,
             sequence,
@@ -189,9 +191,16 @@ impl Track {
         });
         keyframe.sequence = keyframe.sequence.min(sequence);
         if known.is_none() {
-            let begin = self.history.tail().max(position.saturating_sub(ACCESS_UNIT_MAX));
+            let begin = self
+                .history
+                .tail()
+                .max(position.saturating_sub(ACCESS_UNIT_MAX));
             for earlier in begin..position {
-                let Some(entry) = self.history.get(earlier).filter(|e| e.timestamp == timestamp) else {
+                let Some(entry) = self
+                    .history
+                    .get(earlier)
+                    .filter(|e| e.timestamp == timestamp)
+                else {
                     continue;
                 };
                 keyframe.position = keyframe.position.min(earlier);
@@ -222,7 +231,11 @@ impl Track {
         let (ntp, timestamp, at) = match self.report.filter(|_| by_report) {
             Some(report) => {
                 let since = now.saturating_duration_since(report.received);
-                (report.ntp.wrapping_add(ntp_interval(since)), report.timestamp, report.received)
+                (
+                    report.ntp.wrapping_add(ntp_interval(since)),
+                    report.timestamp,
+                    report.received,
+                )
             }
             None => {
                 let (arrived, timestamp) = self.last?;
@@ -243,7 +256,10 @@ impl Track {
 mod tests {
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the beginning"
+    )]
     fn start() -> Instant {
         Instant::now()
     }
@@ -259,19 +275,35 @@ mod tests {
             sequence,
             timestamp,
             marker: false,
-            payload: if keyframe { [0x10, 0x00, 9].into() } else { [0x00, 0x01, 9].into() },
+            payload: if keyframe {
+                [0x10, 0x00, 9].into()
+            } else {
+                [0x00, 0x01, 9].into()
+            },
         }
     }
 
-    fn receive(track: &mut Track, at: Instant, sequence: u64, timestamp: u32, keyframe: bool) -> Received {
+    fn receive(
+        track: &mut Track,
+        at: Instant,
+        sequence: u64,
+        timestamp: u32,
+        keyframe: bool,
+    ) -> Received {
         track.receive(at, packet(sequence, timestamp, keyframe))
     }
 
     #[test]
     fn video_begins_with_a_keyframe() {
         let (mut track, at) = (video(), start());
-        assert_eq!(receive(&mut track, at, 7, 0, false), Received::AwaitsKeyframe);
-        assert_eq!(receive(&mut track, at, 8, 10, true), Received::Recorded { keyframe: true });
+        assert_eq!(
+            receive(&mut track, at, 7, 0, false),
+            Received::AwaitsKeyframe
+        );
+        assert_eq!(
+            receive(&mut track, at, 8, 10, true),
+            Received::Recorded { keyframe: true }
+        );
         assert_eq!(track.history().get(0).unwrap().sequence, FIRST_SEQUENCE);
         assert_eq!(receive(&mut track, at, 7, 0, false), Received::Unrecorded);
     }
@@ -297,13 +329,19 @@ mod tests {
         receive(&mut track, at, 65_001, 4_000, false);
         track.begin(track.codec().clone());
         let later = at + Duration::from_secs(1);
-        assert_eq!(receive(&mut track, later, 12, 777, false), Received::AwaitsKeyframe);
+        assert_eq!(
+            receive(&mut track, later, 12, 777, false),
+            Received::AwaitsKeyframe
+        );
         receive(&mut track, later, 13, 777, true);
         let last = track.history().last().unwrap();
         assert_eq!(last.sequence, FIRST_SEQUENCE + 2);
         assert_eq!(last.timestamp, 4_000 + 90_000);
         // What came before its first packet would fall on the other's numbers.
-        assert_eq!(receive(&mut track, later, 12, 777, false), Received::Unrecorded);
+        assert_eq!(
+            receive(&mut track, later, 12, 777, false),
+            Received::Unrecorded
+        );
     }
 
     #[test]

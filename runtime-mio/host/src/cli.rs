@@ -71,7 +71,7 @@ pub struct Arguments {
     #[arg(long, value_name = "URL", value_parser = parse_ice_server)]
     pub ice_servers: Vec<IceServer>,
 
-    /// Lets pages of this web origin, https://example.com say, use the HTTP interface, where `*` is
+    /// Lets pages of this web origin, `https://example.com` say, use the HTTP interface, where `*` is
     /// any; may be given several times.
     #[arg(long, value_name = "ORIGIN", default_value = "*", value_parser = parse_origin)]
     pub allow_origins: Vec<String>,

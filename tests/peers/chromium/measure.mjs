@@ -1,0 +1,62 @@
+// What a page's RTCPeerConnection says of itself (W3C webrtc-stats), as one flat object.
+
+/** For `page.evaluate`: runs within the page. Null while there is no connection. */
+export async function sample() {
+  const { pc } = window.kvill;
+  if (pc === null) {
+    return null;
+  }
+  const report = await pc.getStats();
+  const all = [...report.values()];
+  const stream = (type, kind) => all.find((entry) => entry.type === type && entry.kind === kind) ?? {};
+  const transport = all.find((entry) => entry.type === 'transport') ?? {};
+  const codecOf = ({ codecId }) => report.get(codecId)?.mimeType.split('/')[1] ?? null;
+  const outVideo = stream('outbound-rtp', 'video');
+  const inVideo = stream('inbound-rtp', 'video');
+  const inAudio = stream('inbound-rtp', 'audio');
+  const sends = outVideo.id !== undefined;
+  return {
+    // When these numbers were taken, in milliseconds: only differences mean anything.
+    at: (sends ? outVideo : inVideo).timestamp,
+    videoCodec: codecOf(sends ? outVideo : inVideo),
+    audioCodec: codecOf(sends ? stream('outbound-rtp', 'audio') : inAudio),
+    framesEncoded: outVideo.framesEncoded ?? 0,
+    framesDecoded: inVideo.framesDecoded ?? 0,
+    framesDropped: inVideo.framesDropped ?? 0,
+    width: (sends ? outVideo : inVideo).frameWidth ?? 0,
+    height: (sends ? outVideo : inVideo).frameHeight ?? 0,
+    packetsReceived: (inVideo.packetsReceived ?? 0) + (inAudio.packetsReceived ?? 0),
+    packetsLost: (inVideo.packetsLost ?? 0) + (inAudio.packetsLost ?? 0),
+    nacks: (sends ? outVideo : inVideo).nackCount ?? 0,
+    keyframeRequests: (sends ? outVideo : inVideo).pliCount ?? 0,
+    freezes: inVideo.freezeCount ?? 0,
+    audioSamples: inAudio.totalSamplesReceived ?? 0,
+    audioConcealed: inAudio.concealedSamples ?? 0,
+    srtpCipher: transport.srtpCipher ?? null,
+    // The version as on the wire: fefd is DTLS 1.2, fefc is DTLS 1.3.
+    dtlsVersion: { FEFD: '1.2', FEFC: '1.3' }[transport.tlsVersion?.toUpperCase()] ?? transport.tlsVersion ?? null,
+    dtlsCipher: transport.dtlsCipher ?? null,
+  };
+}
+
+/**
+ * For `context.addInitScript`: notes when a person clicked (also on the page before), and when the
+ * first picture of the page's video was shown: `firstFrameMs` between them, in milliseconds.
+ */
+export function watchFirstFrame() {
+  const clock = () => performance.timeOrigin + performance.now();
+  addEventListener('click', () => sessionStorage.setItem('clickedAt', clock()), true);
+  addEventListener('DOMContentLoaded', () => {
+    document.querySelector('video')?.requestVideoFrameCallback(() => {
+      window.firstFrameMs = clock() - Number(sessionStorage.getItem('clickedAt'));
+    });
+  });
+}
+
+/** Rows of cells as lines, in columns. The first column is left-aligned, the others right. */
+export function table(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => String(row[column]).length)));
+  return rows
+    .map((row) => row.map((cell, at) => (at === 0 ? String(cell).padEnd(widths[at]) : String(cell).padStart(widths[at]))).join('  '))
+    .join('\n');
+}

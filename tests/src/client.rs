@@ -1,0 +1,383 @@
+//! A WHIP publisher and a WHEP viewer on str0m, without sockets and clocks.
+//!
+//! str0m whole, in RTP mode, is an implementation of ICE, DTLS and SRTP of which the server uses
+//! only parts: what the two agree on is what the RFCs say. A client is driven like the server: it
+//! is fed time and datagrams, and is asked for what to send. It offers, is ICE-controlling and
+//! DTLS client.
+//!
+//! Make many of them: one is some 60 KB and a handshake of about two milliseconds.
+//!
+//! str0m's randomness (ICE credentials, SSRCs, mids) is fastrand's generator of the thread: seed
+//! that with [`fastrand::seed`] for the same clients in every run. The key exchange stays random.
+
+pub mod media;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::Codec;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::rtcp::Rtcp;
+use str0m::rtp::{RawPacket, RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+use self::media::Packet;
+
+/// One peer connection of a test.
+#[derive(Debug)]
+pub struct Client {
+    rtc: Rtc,
+    local: SocketAddr,
+    video_mid: Option<Mid>,
+    audio_mid: Option<Mid>,
+    offer: String,
+    pending: Option<SdpPendingOffer>,
+    outbox: VecDeque<Outgoing>,
+    timeout: Instant,
+    connected: bool,
+    closed: bool,
+    error: Option<String>,
+    /// Video that arrived, authenticated and decrypted, in order of arrival. A sequence number
+    /// that comes again does not show here. Take it out to keep memory small.
+    pub video: Vec<RtpPacket>,
+    /// The same of audio.
+    pub audio: Vec<RtpPacket>,
+    /// RTCP that arrived, if [`Options::observe`] is set.
+    pub rtcp: Vec<(Instant, Rtcp)>,
+    /// When requests for a keyframe reached this publisher.
+    pub keyframe_requests: Vec<Instant>,
+    /// SRTP packets that were authentic, resent ones too, if [`Options::observe`] is set.
+    pub decrypted: u64,
+}
+
+/// A datagram that a client wants to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub destination: SocketAddr,
+    /// The UDP payload.
+    pub contents: Vec<u8>,
+}
+
+/// What a client is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Codecs to offer. One m-line is made for video and one for audio, if the list has any.
+    pub codecs: Vec<Codec>,
+    /// Keep RTCP and count what decrypts. Costs a copy of every packet.
+    pub observe: bool,
+}
+
+impl Options {
+    /// Offers these codecs and observes nothing.
+    #[must_use]
+    pub fn new(codecs: &[Codec]) -> Self {
+        Self {
+            codecs: codecs.to_vec(),
+            observe: false,
+        }
+    }
+
+    /// The same client, observing.
+    #[must_use]
+    pub fn observing(mut self) -> Self {
+        self.observe = true;
+        self
+    }
+}
+
+impl Client {
+    /// A client that wants to send, at the address `local`.
+    #[must_use]
+    pub fn publisher(now: Instant, local: SocketAddr, options: &Options) -> Self {
+        Self::new(now, local, options, Direction::SendOnly)
+    }
+
+    /// A client that wants to receive, at the address `local`.
+    #[must_use]
+    pub fn viewer(now: Instant, local: SocketAddr, options: &Options) -> Self {
+        Self::new(now, local, options, Direction::RecvOnly)
+    }
+
+    fn new(now: Instant, local: SocketAddr, options: &Options, direction: Direction) -> Self {
+        let mut rtc = config(options).build(now);
+        let candidate = Candidate::host(local, "udp").expect("a host address");
+        rtc.add_local_candidate(candidate);
+
+        let mut changes = rtc.sdp_api();
+        let mut add = |kind| {
+            let wanted = options.codecs.iter().any(|c| c.kind() == kind);
+            wanted.then(|| changes.add_media(kind, direction, None, None, None))
+        };
+        let (video_mid, audio_mid) = (add(MediaKind::Video), add(MediaKind::Audio));
+        let (offer, pending) = changes.apply().expect("at least one codec to offer");
+
+        let mut client = Self {
+            rtc,
+            local,
+            video_mid,
+            audio_mid,
+            offer: offer.to_sdp_string(),
+            pending: Some(pending),
+            outbox: VecDeque::new(),
+            timeout: now,
+            connected: false,
+            closed: false,
+            error: None,
+            video: Vec::new(),
+            audio: Vec::new(),
+            rtcp: Vec::new(),
+            keyframe_requests: Vec::new(),
+            decrypted: 0,
+        };
+        client.drain(now);
+        client
+    }
+
+    /// The SDP offer to POST.
+    #[must_use]
+    pub fn offer(&self) -> &str {
+        &self.offer
+    }
+
+    /// Takes the answer to the offer. Says what is wrong with an answer that str0m refuses.
+    pub fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), String> {
+        let pending = self.pending.take().ok_or("this offer has its answer")?;
+        let answer = SdpAnswer::from_sdp_string(answer).map_err(|e| e.to_string())?;
+        self.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .map_err(|e| e.to_string())?;
+        self.drain(now);
+        Ok(())
+    }
+
+    /// The address it sends from and receives at.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// ICE and DTLS are done.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected && !self.closed
+    }
+
+    /// The other side closed DTLS, or this side did.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// What ended the connection, if it was an error: DTLS gave up, say.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// The SSRC that this publisher sends a kind of media with.
+    ///
+    /// # Panics
+    ///
+    /// If it does not publish that kind.
+    pub fn ssrc(&mut self, kind: MediaKind) -> Ssrc {
+        let mid = self.mid(kind);
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None);
+        stream.expect("a publisher has its streams").ssrc()
+    }
+
+    /// Takes in a datagram from `source`.
+    ///
+    /// # Panics
+    ///
+    /// If it is not even STUN, DTLS or RTP by its looks: nobody sends such things to a client.
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
+        let Ok(receive) = Receive::new(Protocol::Udp, source, self.local, contents) else {
+            panic!(
+                "{} got {} bytes of nothing from {source}",
+                self.local,
+                contents.len()
+            );
+        };
+        self.input(now, Input::Receive(now, receive));
+    }
+
+    /// Does what has fallen due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.input(now, Input::Timeout(now));
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        self.timeout
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Outgoing> {
+        self.outbox.pop_front()
+    }
+
+    /// Publishes packets, in the order in which they are given, which may be any.
+    ///
+    /// # Panics
+    ///
+    /// If the answer has no such media.
+    pub fn write<'a>(
+        &mut self,
+        now: Instant,
+        kind: MediaKind,
+        packets: impl IntoIterator<Item = &'a Packet>,
+    ) {
+        let mid = self.mid(kind);
+        let media = self.rtc.media(mid).expect("media is there from the answer");
+        let pt = *media.remote_pts().first().expect("a codec was negotiated");
+        for packet in packets {
+            let mut api = self.rtc.direct_api();
+            let stream = api.stream_tx_by_mid(mid, None);
+            let payload = packet.payload.clone();
+            let write = RtpWrite::new(pt, packet.seq.into(), packet.timestamp, now, payload)
+                .marker(packet.marker)
+                .nackable(true);
+            stream
+                .expect("a publisher has its streams")
+                .write_rtp(write);
+            self.input(now, Input::Timeout(now));
+        }
+    }
+
+    /// Asks for a keyframe, as a decoder does that has lost its picture.
+    ///
+    /// # Panics
+    ///
+    /// If no packet of the video has arrived.
+    pub fn request_keyframe(&mut self, now: Instant) {
+        let mid = self.mid(MediaKind::Video);
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx_by_mid(mid, None);
+        let stream = stream.expect("video has arrived");
+        stream.request_keyframe(KeyframeRequestKind::Pli);
+        self.input(now, Input::Timeout(now));
+    }
+
+    /// Leaves in an orderly way: RTCP BYE and DTLS `close_notify`.
+    pub fn close(&mut self, now: Instant) {
+        self.rtc.close().expect("a live connection");
+        self.closed = true;
+        self.drain(now);
+    }
+
+    fn mid(&self, kind: MediaKind) -> Mid {
+        let mid = match kind {
+            MediaKind::Video => self.video_mid,
+            MediaKind::Audio => self.audio_mid,
+        };
+        mid.unwrap_or_else(|| panic!("{} did not offer {kind}", self.local))
+    }
+
+    fn input(&mut self, now: Instant, input: Input<'_>) {
+        if self.error.is_some() {
+            return;
+        }
+        match self.rtc.handle_input(input) {
+            Ok(()) => self.drain(now),
+            Err(error) => self.fail(now, error.to_string()),
+        }
+    }
+
+    /// str0m's rule: after every change, everything is taken out until it names a time.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.timeout = at;
+                    return;
+                }
+                Ok(Output::Transmit(transmit)) => self.outbox.push_back(Outgoing {
+                    destination: transmit.destination,
+                    contents: transmit.contents.into(),
+                }),
+                Ok(Output::Event(event)) => self.on_event(now, event),
+                Err(error) => return self.fail(now, error.to_string()),
+            }
+        }
+    }
+
+    fn fail(&mut self, now: Instant, error: String) {
+        self.error = Some(error);
+        self.closed = true;
+        self.timeout = now + Duration::from_secs(86_400);
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected => self.connected = true,
+            Event::Closed => self.closed = true,
+            Event::RtpPacket(packet) => {
+                let media = self.video_mid.and_then(|mid| self.rtc.media(mid));
+                let pt = packet.header.payload_type;
+                match media {
+                    Some(media) if media.remote_pts().contains(&pt) => self.video.push(packet),
+                    _ => self.audio.push(packet),
+                }
+            }
+            Event::KeyframeRequest(_) => self.keyframe_requests.push(now),
+            Event::RawPacket(raw) => match *raw {
+                RawPacket::RtcpRx(rtcp) => self.rtcp.push((now, rtcp)),
+                RawPacket::RtpRx(..) => self.decrypted += 1,
+                RawPacket::RtcpTx(_) | RawPacket::RtpTx(..) => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+/// As little as possible: no extensions, no statistics, short histories.
+fn config(options: &Options) -> RtcConfig {
+    let mut config = RtcConfig::new()
+        .set_rtp_mode(true)
+        .set_dtls_cert(certificate())
+        .set_stats_interval(None)
+        .set_rtcp_report_interval_audio(Duration::from_secs(1))
+        .set_send_buffer_audio(10)
+        .set_send_buffer_video(10)
+        .enable_raw_packets(options.observe)
+        .clear_extension_map()
+        .clear_codecs();
+    for codec in &options.codecs {
+        config = match codec {
+            Codec::Opus => config.enable_opus(true, false),
+            Codec::PCMU => config.enable_pcmu(true, false),
+            Codec::PCMA => config.enable_pcma(true, false),
+            Codec::G722 => config.enable_g722(true, false),
+            Codec::H264 => config.enable_h264(true),
+            Codec::H265 => config.enable_h265(true),
+            Codec::Vp8 => config.enable_vp8(true),
+            Codec::Vp9 => config.enable_vp9(true),
+            Codec::Av1 => config.enable_av1(true),
+            other => panic!("{other} is nothing to offer"),
+        };
+    }
+    config
+}
+
+/// One certificate for all clients of a process: making it costs more than a handshake's
+/// signature.
+fn certificate() -> DtlsCert {
+    static CERTIFICATE: OnceLock<DtlsCert> = OnceLock::new();
+    let make = || {
+        let provider: CryptoProvider = str0m::crypto::from_feature_flags();
+        provider
+            .dtls_provider
+            .generate_certificate()
+            .expect("the provider makes certificates")
+    };
+    CERTIFICATE.get_or_init(make).clone()
+}

@@ -1,0 +1,460 @@
+//! The server and its clients in one thread, with a clock that jumps.
+//!
+//! A [`World`] moves datagrams between a [`Server`] and any number of [`Client`]s until nothing is
+//! left to move, then sets its clock to the next deadline of anyone. Nothing sleeps. Links take no
+//! time; whether a datagram arrives is up to the [`Link`].
+//!
+//! The server's randomness is the seed given to [`World::new`], the clients' is fastrand's. The
+//! world seeds both.
+
+mod broadcast;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use kvill_core::ids::{RequestId, TransportId};
+use kvill_core::net::{Datagram, Interface, TRANSMIT_BUFFER_LEN, Transmit};
+use kvill_core::signal::{Request, Response};
+use kvill_core::time::Deadline;
+use kvill_core::{Config, Server};
+
+pub use self::broadcast::{Broadcast, PATH, Viewer};
+use crate::client::{Client, Options};
+
+/// Where the server is reached.
+pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 8189);
+
+/// The server's only socket.
+pub const TRANSPORT: TransportId = TransportId(0);
+
+/// How often server and clients may be woken or answer each other at one instant before the world
+/// takes it for an endless loop.
+const TURNS_MAX: usize = 10_000;
+
+/// A server, its clients, and the time.
+#[derive(Debug)]
+pub struct World<L = Perfect> {
+    /// The server. May be called directly; what it then wants to send moves with the next
+    /// [`settle`](Self::settle).
+    pub server: Server,
+    /// What becomes of datagrams under way.
+    pub link: L,
+    now: Instant,
+    clients: Vec<Option<Box<Peer>>>,
+    addresses: HashMap<SocketAddr, ClientId>,
+    requests: u64,
+    buffer: Vec<u8>,
+}
+
+/// One client of a [`World`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub usize);
+
+#[derive(Debug)]
+struct Peer {
+    client: Client,
+    /// The session's URL: what DELETE goes to.
+    location: String,
+}
+
+/// A datagram between the server and a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Crossing<'a> {
+    /// When.
+    pub now: Instant,
+    /// Which way.
+    pub way: Way,
+    /// The client, also when it has left since.
+    pub client: SocketAddr,
+    /// The UDP payload.
+    pub contents: &'a [u8],
+}
+
+/// From whom to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From a client.
+    ToServer,
+    /// To a client.
+    ToClient,
+}
+
+/// What becomes of datagrams under way.
+pub trait Link {
+    /// Whether this one arrives.
+    fn carries(&mut self, crossing: &Crossing<'_>) -> bool;
+}
+
+/// Everything arrives.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Perfect;
+
+impl Link for Perfect {
+    fn carries(&mut self, _: &Crossing<'_>) -> bool {
+        true
+    }
+}
+
+impl World {
+    /// A world in which everything arrives.
+    #[must_use]
+    pub fn new(seed: u64, config: Config) -> Self {
+        Self::with_link(seed, config, Perfect)
+    }
+}
+
+impl<L: Link> World<L> {
+    /// A server with one socket at [`SERVER`], and nobody there yet. `config` need not name the
+    /// socket.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses the config.
+    #[must_use]
+    pub fn with_link(seed: u64, mut config: Config, link: L) -> Self {
+        fastrand::seed(seed);
+        let mut bytes = [0; 32];
+        fastrand::fill(&mut bytes);
+
+        config.transports = vec![SERVER];
+        let now = Instant::now();
+        let unix_time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let mut server = Server::new(config, bytes, now, unix_time).expect("a config that works");
+        let interface = Interface {
+            name: "test0".to_owned(),
+            address: SERVER.ip(),
+        };
+        server.handle_interfaces(now, &[interface]);
+        Self {
+            server,
+            link,
+            now,
+            clients: Vec::new(),
+            addresses: HashMap::new(),
+            requests: 0,
+            buffer: vec![0; TRANSMIT_BUFFER_LEN],
+        }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// A client.
+    ///
+    /// # Panics
+    ///
+    /// If it has left.
+    #[must_use]
+    pub fn client(&mut self, id: ClientId) -> &mut Client {
+        &mut self.peer(id).client
+    }
+
+    /// Posts a publisher's offer and takes the answer in. The handshake is still to come.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses it.
+    pub fn publish(&mut self, path: &str, options: &Options) -> ClientId {
+        self.try_publish(path, options)
+            .expect("WHIP is answered with 201")
+    }
+
+    /// Like [`publish`](Self::publish), but gives a refusal back.
+    pub fn try_publish(
+        &mut self,
+        path: &str,
+        options: &Options,
+    ) -> Result<ClientId, Box<Response>> {
+        let client = Client::publisher(self.now, self.next_address(), options);
+        self.join(client, &format!("/{path}/whip"))
+    }
+
+    /// Posts a viewer's offer and takes the answer in. The handshake is still to come.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses it.
+    pub fn view(&mut self, path: &str, options: &Options) -> ClientId {
+        self.try_view(path, options)
+            .expect("WHEP is answered with 201")
+    }
+
+    /// Like [`view`](Self::view), but gives a refusal back.
+    pub fn try_view(&mut self, path: &str, options: &Options) -> Result<ClientId, Box<Response>> {
+        let client = Client::viewer(self.now, self.next_address(), options);
+        self.join(client, &format!("/{path}/whep"))
+    }
+
+    fn join(&mut self, mut client: Client, endpoint: &str) -> Result<ClientId, Box<Response>> {
+        let offer = Bytes::copy_from_slice(client.offer().as_bytes());
+        let response = self.request(Method::POST, endpoint, client.local(), offer);
+        if response.status() != StatusCode::CREATED {
+            return Err(response.into());
+        }
+        let answer = std::str::from_utf8(response.body()).expect("an answer in UTF-8");
+        if let Err(error) = client.accept_answer(self.now, answer) {
+            panic!("the answer does not work: {error}\n{answer}");
+        }
+        let location = response.headers().get(header::LOCATION);
+        let location = location.and_then(|l| l.to_str().ok());
+        let location = location.expect("201 comes with a Location").to_owned();
+
+        let id = ClientId(self.clients.len());
+        self.addresses.insert(client.local(), id);
+        self.clients.push(Some(Box::new(Peer { client, location })));
+        Ok(id)
+    }
+
+    /// Ends a session by DELETE and forgets the client at once.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not answer 200.
+    pub fn leave(&mut self, id: ClientId) {
+        let location = self.peer(id).location.clone();
+        let from = self.peer(id).client.local();
+        self.vanish(id);
+        let response = self.request(Method::DELETE, &location, from, Bytes::new());
+        assert_eq!(response.status(), StatusCode::OK, "{response:?}");
+    }
+
+    /// Takes a client away without a word to the server: a cable is pulled.
+    ///
+    /// # Panics
+    ///
+    /// If it has left before.
+    pub fn vanish(&mut self, id: ClientId) -> Client {
+        let peer = self.clients[id.0].take().expect("a client that is there");
+        self.addresses.remove(&peer.client.local());
+        peer.client
+    }
+
+    /// The URL of a client's session.
+    pub fn location(&mut self, id: ClientId) -> String {
+        self.peer(id).location.clone()
+    }
+
+    /// Puts a request to the server and gives its answer.
+    ///
+    /// # Panics
+    ///
+    /// If the answer does not come within ten virtual seconds.
+    pub fn request(
+        &mut self,
+        method: Method,
+        target: &str,
+        from: SocketAddr,
+        body: Bytes,
+    ) -> Response {
+        let mut request = http::Request::builder().method(method).uri(target);
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/sdp");
+        }
+        let (head, ()) = request.body(()).expect("a request").into_parts();
+        let request = Request {
+            peer: from,
+            tls: false,
+            head,
+            body,
+        };
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.server.handle_request(self.now, id, request);
+
+        let end = self.now + Duration::from_secs(10);
+        loop {
+            if let Some((answered, response)) = self.server.poll_response() {
+                assert_eq!(answered, id, "nobody else has asked");
+                return response;
+            }
+            assert!(self.now < end, "{target}: no answer in 10 s");
+            self.step(end);
+        }
+    }
+
+    /// Lets time pass until all these clients are connected.
+    ///
+    /// # Panics
+    ///
+    /// If that takes longer than ten virtual seconds.
+    pub fn connect(&mut self, ids: &[ClientId]) {
+        let end = self.now + Duration::from_secs(10);
+        for id in ids {
+            while !self.client(*id).is_connected() {
+                let error = self.client(*id).error();
+                assert!(error.is_none(), "{id:?}: {error:?}");
+                assert!(self.now < end, "{id:?} is not connected after 10 s");
+                self.step(end);
+            }
+        }
+        self.settle();
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.step(end);
+        }
+        self.settle();
+    }
+
+    /// Sets the clock forward and has nobody do anything: for tests that call the server
+    /// themselves.
+    pub fn skip(&mut self, duration: Duration) {
+        self.now += duration;
+    }
+
+    /// Jumps to the next deadline of anyone, `end` at the latest, and does what is due then.
+    fn step(&mut self, end: Instant) {
+        self.settle();
+        let clients = self
+            .clients
+            .iter()
+            .flatten()
+            .map(|p| p.client.poll_timeout());
+        let server = self.server.poll_timeout().map(|d| d.at);
+        let next = clients.chain(server).min().unwrap_or(end);
+        self.now = next.clamp(self.now, end);
+        self.settle();
+    }
+
+    /// Does what is due and moves datagrams until nobody has more to do or to say. Takes no time.
+    ///
+    /// # Panics
+    ///
+    /// If that does not end.
+    pub fn settle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let woken = self.wake();
+            let moved = self.exchange();
+            if !woken && !moved {
+                return;
+            }
+        }
+        panic!(
+            "no end at one instant: the server's deadline is {:?} at {:?}",
+            self.server.poll_timeout(),
+            self.now
+        );
+    }
+
+    /// Has everyone do what is due. Tells whether there was anything.
+    fn wake(&mut self) -> bool {
+        let now = self.now;
+        let mut woken = false;
+        let due = |deadline: &Deadline| deadline.at <= now;
+        if self.server.poll_timeout().as_ref().is_some_and(due) {
+            self.server.handle_timeout(now);
+            woken = true;
+        }
+        for peer in self.clients.iter_mut().flatten() {
+            if peer.client.poll_timeout() <= now {
+                peer.client.handle_timeout(now);
+                woken = true;
+            }
+        }
+        woken
+    }
+
+    /// Moves what server and clients have to send right now. Tells whether there was anything.
+    fn exchange(&mut self) -> bool {
+        let mut moved = false;
+        for index in 0..self.clients.len() {
+            for (from, contents) in self.outgoing(ClientId(index)) {
+                self.cross(Way::ToServer, from, &contents);
+                moved = true;
+            }
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(transmit) = self.server.poll_transmit(self.now, TRANSPORT, &mut buffer) {
+            for datagram in segments(&transmit, &buffer) {
+                self.cross(Way::ToClient, transmit.destination, datagram);
+            }
+            moved = true;
+        }
+        self.buffer = buffer;
+        moved
+    }
+
+    /// Takes what a client wants to send instead of moving it, as (its address, datagram).
+    pub fn outgoing(&mut self, id: ClientId) -> Vec<(SocketAddr, Vec<u8>)> {
+        let Some(peer) = &mut self.clients[id.0] else {
+            return Vec::new();
+        };
+        let local = peer.client.local();
+        std::iter::from_fn(|| peer.client.poll_transmit())
+            .inspect(|o| assert_eq!(o.destination, SERVER, "a client sends to its server only"))
+            .map(|o| (local, o.contents))
+            .collect()
+    }
+
+    /// Takes what the server wants to send instead of moving it.
+    pub fn transmits(&mut self) -> Vec<(Transmit, Vec<u8>)> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let transmits = std::iter::from_fn(|| {
+            let transmit = self
+                .server
+                .poll_transmit(self.now, TRANSPORT, &mut buffer)?;
+            Some((transmit, buffer[..transmit.size].to_vec()))
+        })
+        .collect();
+        self.buffer = buffer;
+        transmits
+    }
+
+    /// The one place where a datagram passes between the server and a client, genuine or not.
+    pub fn cross(&mut self, way: Way, client: SocketAddr, contents: &[u8]) {
+        let crossing = Crossing {
+            now: self.now,
+            way,
+            client,
+            contents,
+        };
+        if !self.link.carries(&crossing) {
+            return;
+        }
+        match way {
+            Way::ToServer => self.server.handle_datagram(
+                self.now,
+                Datagram {
+                    transport: TRANSPORT,
+                    local: SERVER,
+                    remote: client,
+                    contents,
+                },
+            ),
+            Way::ToClient => {
+                let id = self.addresses.get(&client);
+                if let Some(peer) = id.and_then(|id| self.clients[id.0].as_mut()) {
+                    peer.client.handle_datagram(self.now, SERVER, contents);
+                }
+            }
+        }
+    }
+
+    fn peer(&mut self, id: ClientId) -> &mut Peer {
+        let peer = self.clients[id.0].as_mut();
+        peer.unwrap_or_else(|| panic!("{id:?} has left"))
+    }
+
+    /// Every client has a host of its own.
+    fn next_address(&self) -> SocketAddr {
+        let [_, b, c, d] = u32::try_from(self.clients.len())
+            .expect("few clients")
+            .to_be_bytes();
+        SocketAddr::new(Ipv4Addr::new(10, b, c, d).into(), 50_000)
+    }
+}
+
+/// The datagrams of a transmit.
+pub fn segments<'a>(transmit: &Transmit, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let bytes = &buffer[..transmit.size];
+    bytes.chunks(transmit.segment_size.unwrap_or(transmit.size).max(1))
+}

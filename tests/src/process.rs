@@ -1,0 +1,306 @@
+//! Processes that tests start: `kvill` itself, and whatever [`crate::peer`] runs.
+//!
+//! What a process prints is read as it comes and passed on with `eprintln!`, so that the test
+//! harness shows it with a failing test and hides it with a passing one. No process outlives its
+//! handle.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long `kvill` may take from its start until it says where it listens.
+const START_TIME: Duration = Duration::from_secs(10);
+
+/// How long `kvill` may take to say goodbye to its sessions and exit.
+const STOP_TIME: Duration = Duration::from_secs(2);
+
+/// How long a process that is dropped while it runs may take before it is killed. A script that
+/// drives a browser needs a moment to close it.
+const DROP_TIME: Duration = Duration::from_secs(3);
+
+/// How often an exit is looked for.
+const EXIT_POLL: Duration = Duration::from_millis(5);
+
+/// A running `kvill`, listening on free ports of 127.0.0.1.
+#[derive(Debug)]
+pub struct Kvill {
+    process: Process,
+    url: String,
+}
+
+impl Kvill {
+    /// Starts the `kvill` that was built beside this test, with `--http-address 127.0.0.1:0`,
+    /// `--udp-address 127.0.0.1:0` and what else is asked for.
+    ///
+    /// # Panics
+    /// When the binary is missing (the message has the command that builds it) or does not print
+    /// a URL within 10 s.
+    #[must_use]
+    pub fn start(extra_args: &[&str]) -> Self {
+        let mut command = Command::new(built_binary("kvill"));
+        command
+            .args(["--http-address", "127.0.0.1:0"])
+            .args(["--udp-address", "127.0.0.1:0"])
+            .args(extra_args);
+        let mut process = Process::start("kvill", &mut command);
+        let deadline = Instant::now() + START_TIME;
+        loop {
+            let Some(line) = process.next_line(deadline) else {
+                let how = match process.wait(Duration::ZERO) {
+                    Some(status) => format!("ended with {status}"),
+                    None => format!("ran for {START_TIME:?}"),
+                };
+                panic!("kvill {how} without printing a URL\n{}", process.log());
+            };
+            if let Some(url) = origin_in(&line) {
+                let url = url.to_owned();
+                return Self { process, url };
+            }
+        }
+    }
+
+    /// Where it serves, as `http://127.0.0.1:PORT` without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The process id, for whoever measures the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// All it has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Asks it to end as a service manager would, by SIGTERM.
+    ///
+    /// # Panics
+    /// When it is not gone within 2 s, exits with anything but 0, or has logged an error.
+    pub fn stop(mut self) {
+        self.process.ask_to_end();
+        let Some(status) = self.process.wait(STOP_TIME) else {
+            panic!(
+                "kvill still runs {STOP_TIME:?} after SIGTERM\n{}",
+                self.process.log()
+            );
+        };
+        let log = self.process.log();
+        assert!(
+            status.success(),
+            "kvill ended with {status} after SIGTERM\n{log}"
+        );
+        let errors: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains(" ERROR ") || line.contains("panicked at"))
+            .collect();
+        assert!(errors.is_empty(), "kvill logged errors: {errors:#?}");
+    }
+}
+
+/// The file of a workspace binary that the same profile built.
+fn built_binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    // …/target/PROFILE/deps/TEST
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("tests lie two folders below the target folder");
+    let file = profile
+        .join(name)
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    let release = if profile.ends_with("release") {
+        " --release"
+    } else {
+        ""
+    };
+    assert!(
+        file.is_file(),
+        "{} is not built: run `cargo build --workspace --bins{release}`, or `tests/run`, which does",
+        file.display(),
+    );
+    file
+}
+
+/// The first `http://host:port` in a line.
+fn origin_in(line: &str) -> Option<&str> {
+    const SCHEME: &str = "http://";
+    let url = &line[line.find(SCHEME)?..];
+    let host = &url[SCHEME.len()..];
+    let end = host
+        .find(|c: char| c == '/' || c.is_whitespace())
+        .unwrap_or(host.len());
+    Some(&url[..SCHEME.len() + end])
+}
+
+/// A child process, its output read by two threads.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts the command; `name` stands before each line it prints.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: cannot start {command:?}: {error}"));
+        let (sender, lines) = mpsc::channel();
+        let log = Arc::default();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        follow(name, stdout, &log, move |line| {
+            // Nobody may listen any more; the line is in the log all the same.
+            let _ = sender.send(line);
+        });
+        let stderr = child.stderr.take().expect("stderr is piped");
+        follow(name, stderr, &log, drop);
+        Self { child, lines, log }
+    }
+
+    /// The next line of its stdout; none when the deadline has passed or stdout is closed.
+    pub(crate) fn next_line(&mut self, deadline: Instant) -> Option<String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.lines.recv_timeout(left).ok()
+    }
+
+    /// Its stdout and stderr so far, line by line.
+    pub(crate) fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// SIGTERM.
+    pub(crate) fn ask_to_end(&mut self) {
+        if let Ok(None) = self.child.try_wait()
+            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        {
+            // It may end by itself at this very moment: then there is nothing left to ask.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Waits for its end for so long.
+    pub(crate) fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return Some(status);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::sleep(EXIT_POLL);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.ask_to_end();
+        if self.wait(DROP_TIME).is_none() {
+            // Both fail only for a process that is gone.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Reads lines on a thread of their own until the other side closes.
+fn follow(
+    name: &str,
+    from: impl Read + Send + 'static,
+    log: &Arc<Mutex<String>>,
+    mut each: impl FnMut(String) + Send + 'static,
+) {
+    let name = name.to_owned();
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut bytes = Vec::new();
+        while from.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            bytes.clear();
+            eprintln!("{name}: {line}");
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push_str(&line);
+            log.push('\n');
+            drop(log);
+            each(line);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        Process::start("sh", Command::new("sh").args(["-c", script]))
+    }
+
+    #[test]
+    fn a_url_is_found_wherever_it_stands_in_a_line() {
+        assert_eq!(
+            origin_in("open http://127.0.0.1:8889/ now"),
+            Some("http://127.0.0.1:8889")
+        );
+        assert_eq!(origin_in("http://[::1]:1/a/b"), Some("http://[::1]:1"));
+        assert_eq!(origin_in("http://127.0.0.1:2"), Some("http://127.0.0.1:2"));
+        assert_eq!(origin_in("udp on 127.0.0.1:8189"), None);
+    }
+
+    #[test]
+    fn lines_arrive_in_order_and_both_outputs_are_logged() {
+        let mut process = shell("echo one; echo two; echo trouble >&2");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        assert_eq!(process.next_line(deadline).as_deref(), Some("one"));
+        assert_eq!(process.next_line(deadline).as_deref(), Some("two"));
+        assert_eq!(process.next_line(deadline), None);
+        assert!(
+            process
+                .wait(Duration::from_secs(5))
+                .is_some_and(|s| s.success())
+        );
+        while !process.log().contains("trouble") {
+            assert!(
+                Instant::now() < deadline,
+                "stderr never came: {}",
+                process.log()
+            );
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone_even_if_it_does_not_listen() {
+        let mut process = shell("trap '' TERM; echo ready; while :; do sleep 0.1; done");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        assert_eq!(process.next_line(deadline).as_deref(), Some("ready"));
+        let pid = i32::try_from(process.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
+        drop(process);
+        assert!(
+            rustix::process::test_kill_process(pid).is_err(),
+            "it still runs"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! The fan-out allocates nothing per packet and viewer.
+//!
+//! The file has one test: the counter sees every thread of the process.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use kvill_core::Config;
+use kvill_core::config::HistoryLimits;
+use kvill_core::net::TRANSMIT_BUFFER_LEN;
+use kvill_tests::client::Options;
+use kvill_tests::memory::{Broadcast, TRANSPORT, Way, World};
+use str0m::format::Codec;
+
+/// Counts what is allocated while it is told to.
+struct Counting;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+fn note() {
+    if ON.load(Ordering::Relaxed) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller's promise is the one that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often anything was allocated in `work`.
+fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {
+    COUNT.store(0, Ordering::Relaxed);
+    ON.store(true, Ordering::Relaxed);
+    let result = work();
+    ON.store(false, Ordering::Relaxed);
+    (COUNT.load(Ordering::Relaxed), result)
+}
+
+/// What was allocated on the way of some packets through the server.
+#[derive(Debug, Default)]
+struct Cost {
+    /// RTP packets in.
+    packets: u64,
+    /// Datagrams out, to all viewers.
+    sent: u64,
+    ingress: u64,
+    egress: u64,
+    timeouts: u64,
+}
+
+/// Publishes frames of video and sound, 20 ms apart, and counts only while the server works. The
+/// viewers hear nothing: what the server does for them does not depend on it.
+fn pass_through(live: &mut Broadcast, frames: usize, buffer: &mut [u8]) -> Cost {
+    let mut cost = Cost::default();
+    for n in 0..frames {
+        match n % 50 {
+            0 => live.keyframe(8, 1100),
+            _ => live.delta(4, 1100),
+        }
+        live.sound(120);
+        for (from, contents) in live.world.outgoing(live.publisher) {
+            cost.packets += u64::from(is_rtp(&contents));
+            cost.ingress += allocations(|| live.world.cross(Way::ToServer, from, &contents)).0;
+        }
+        let now = live.world.now();
+        let server = &mut live.world.server;
+        cost.egress += allocations(|| {
+            while let Some(transmit) = server.poll_transmit(now, TRANSPORT, buffer) {
+                let segment = transmit.segment_size.unwrap_or(transmit.size);
+                cost.sent += transmit.size.div_ceil(segment) as u64;
+            }
+        })
+        .0;
+        live.world.skip(Duration::from_millis(20));
+        let now = live.world.now();
+        let server = &mut live.world.server;
+        cost.timeouts += allocations(|| {
+            while server.poll_timeout().is_some_and(|d| d.at <= now) {
+                server.handle_timeout(now);
+            }
+        })
+        .0;
+        live.video_sent.clear();
+        live.audio_sent.clear();
+    }
+    cost
+}
+
+/// RFC 5761 §4.
+fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..192, 0..192 | 224.., ..])
+}
+
+#[test]
+fn nothing_is_allocated_per_packet_and_viewer() {
+    let mut buffer = vec![0; TRANSMIT_BUFFER_LEN];
+    println!("viewers  packets in  datagrams out  allocations: in  out  timers  in per packet");
+    for viewers in [1, 10, 1000] {
+        // A short history, so that it is full and goes round before the counting begins.
+        let config = Config {
+            history: HistoryLimits {
+                packets: 128,
+                ..HistoryLimits::default()
+            },
+            ..Config::default()
+        };
+        let world = World::new(5, config);
+        let options = Options::new(&[Codec::Vp8, Codec::Opus]);
+        let mut live = Broadcast::new(world, Codec::Vp8, viewers, &options);
+
+        pass_through(&mut live, 100, &mut buffer);
+        let cost = pass_through(&mut live, 100, &mut buffer);
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let per_packet = cost.ingress as f64 / cost.packets as f64;
+        println!(
+            "{viewers:7}  {:10}  {:13}  {:15}  {:3}  {:6}  {per_packet:.2}",
+            cost.packets, cost.sent, cost.ingress, cost.egress, cost.timeouts
+        );
+        assert_eq!(cost.packets, 100 * 5 + 2 * 4);
+        assert!(
+            cost.sent >= cost.packets * viewers as u64,
+            "not everything was sent"
+        );
+        assert_eq!(
+            cost.egress, 0,
+            "{viewers} viewers: allocations while sending"
+        );
+    }
+}

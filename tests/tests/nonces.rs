@@ -1,0 +1,436 @@
+//! No two plaintexts under one nonce, and nothing that a viewer cannot decrypt.
+//!
+//! The nonce of an SRTP packet is its key, SSRC and index, of which the index's upper part is
+//! never sent. [`Wire`] watches what the server sends, works the indices out as a receiver does
+//! (RFC 3711 §3.3.1), and holds that what comes twice under one index is the same bytes: so it was
+//! the same plaintext. str0m, on the other end, holds that keys and indices are right.
+//!
+//! `KVILL_FULL=1` runs many more cases from a new seed, `KVILL_SEED=n` those of that seed.
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use kvill_core::Config;
+use kvill_tests::client::Options;
+use kvill_tests::client::media::Source;
+use kvill_tests::memory::{ClientId, Crossing, Link, Way, World};
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
+use str0m::format::Codec;
+use str0m::media::MediaKind;
+
+/// How far str0m looks back for packets that come late.
+const LATE_MAX: u64 = 100;
+
+/// Watches what the server seals, and loses some of it. Every client has an address and keys of
+/// its own, so the address stands for the key.
+#[derive(Debug, Default)]
+struct Wire {
+    streams: HashMap<(SocketAddr, u32), Stream>,
+    reports: HashMap<(SocketAddr, u32, u32), Vec<u8>>,
+    /// How many of the next SRTP packets to a viewer are lost.
+    to_lose: HashMap<SocketAddr, u32>,
+    /// What a viewer must have decrypted by now.
+    due: HashMap<SocketAddr, u64>,
+    lost: u64,
+}
+
+/// One SSRC under one key.
+#[derive(Debug, Default)]
+struct Stream {
+    sealed: HashMap<u64, Vec<u8>>,
+    /// The highest index sealed.
+    highest: u64,
+    /// The first index that arrived.
+    first: Option<u64>,
+    arrived: HashSet<u64>,
+    highest_arrived: u64,
+}
+
+impl Link for Wire {
+    fn carries(&mut self, crossing: &Crossing<'_>) -> bool {
+        match (crossing.way, crossing.contents) {
+            (Way::ToClient, [128..192, 192..224, ..]) => {
+                self.see_report(crossing.client, crossing.contents);
+                true
+            }
+            (Way::ToClient, [128..192, ..]) => self.see_packet(crossing.client, crossing.contents),
+            _ => true,
+        }
+    }
+}
+
+impl Wire {
+    fn see_packet(&mut self, viewer: SocketAddr, datagram: &[u8]) -> bool {
+        let seq = u16::from_be_bytes(datagram[2..4].try_into().unwrap());
+        let ssrc = u32::from_be_bytes(datagram[8..12].try_into().unwrap());
+        let stream = self.streams.entry((viewer, ssrc)).or_default();
+        let index = match stream.sealed.is_empty() {
+            true => u64::from(seq),
+            false => index(stream.highest, seq),
+        };
+        stream.highest = stream.highest.max(index);
+        let sealed = stream
+            .sealed
+            .entry(index)
+            .or_insert_with(|| datagram.to_vec());
+        assert_eq!(
+            sealed, datagram,
+            "{viewer}: two plaintexts under SSRC {ssrc:x}, index {index}"
+        );
+
+        if let Some(left) = self.to_lose.get_mut(&viewer).filter(|left| **left > 0) {
+            *left -= 1;
+            self.lost += 1;
+            return false;
+        }
+        let first = *stream.first.get_or_insert(index);
+        let late = index < first || index + LATE_MAX < stream.highest_arrived;
+        stream.highest_arrived = stream.highest_arrived.max(index);
+        if stream.arrived.insert(index) && !late {
+            *self.due.entry(viewer).or_default() += 1;
+        }
+        true
+    }
+
+    /// SRTCP with AEAD has its index at the end (RFC 7714 §9.2).
+    fn see_report(&mut self, to: SocketAddr, datagram: &[u8]) {
+        let ssrc = u32::from_be_bytes(datagram[4..8].try_into().unwrap());
+        let index = u32::from_be_bytes(*datagram.last_chunk().unwrap()) & 0x7fff_ffff;
+        let sealed = self
+            .reports
+            .entry((to, ssrc, index))
+            .or_insert_with(|| datagram.to_vec());
+        assert_eq!(
+            sealed, datagram,
+            "{to}: two reports under SSRC {ssrc:x}, index {index}"
+        );
+    }
+
+    /// The highest roll-over count of any stream.
+    fn roll_overs(&self) -> u64 {
+        self.streams
+            .values()
+            .map(|s| s.highest >> 16)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// The index of a packet that comes when `highest` is the highest so far: the nearest that has
+/// this sequence number.
+fn index(highest: u64, seq: u16) -> u64 {
+    let candidates = [0, 1, 2].map(|i| ((highest >> 16) + i) << 16 | u64::from(seq));
+    let nearest = candidates
+        .into_iter()
+        .filter_map(|c| c.checked_sub(1 << 16));
+    nearest
+        .min_by_key(|c| c.abs_diff(highest))
+        .expect("two candidates at least")
+}
+
+/// What may happen on a path.
+#[derive(Debug, Clone)]
+enum Act {
+    Join,
+    Leave(prop::sample::Index),
+    Vanish(prop::sample::Index),
+    /// A frame of video, its packets in order or reversed.
+    Video {
+        key: bool,
+        packets: usize,
+        reversed: bool,
+    },
+    Audio,
+    /// So many sequence numbers are missing.
+    Gap(u64),
+    /// A viewer loses so many packets.
+    Lose(prop::sample::Index, u32),
+    /// A second publisher takes over.
+    Replace {
+        video: u16,
+        audio: u16,
+    },
+    /// The publisher leaves and comes back.
+    Return {
+        video: u16,
+        audio: u16,
+        after_ms: u64,
+    },
+    Pass {
+        ms: u64,
+    },
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let any_index = any::<prop::sample::Index>;
+    let act = prop_oneof![
+        3 => Just(Act::Join),
+        1 => any_index().prop_map(Act::Leave),
+        1 => any_index().prop_map(Act::Vanish),
+        12 => (any::<bool>(), 1..9_usize, any::<bool>())
+            .prop_map(|(key, packets, reversed)| Act::Video { key, packets, reversed }),
+        6 => Just(Act::Audio),
+        4 => (1..20_000_u64).prop_map(Act::Gap),
+        4 => (any_index(), 1..30_u32).prop_map(|(v, n)| Act::Lose(v, n)),
+        2 => (first_number(), first_number())
+            .prop_map(|(video, audio)| Act::Replace { video, audio }),
+        2 => (first_number(), first_number(), 0..900_u64)
+            .prop_map(|(video, audio, after_ms)| Act::Return { video, audio, after_ms }),
+        3 => (1..300_u64).prop_map(|ms| Act::Pass { ms }),
+    ];
+    prop::collection::vec(act, 10..60)
+}
+
+/// A publisher's first sequence number: as likely just before the roll-over as anywhere.
+fn first_number() -> impl Strategy<Value = u16> {
+    prop_oneof![any::<u16>(), 65_500..=65_535_u16]
+}
+
+/// A path on which acts are played.
+struct Stage {
+    world: World<Wire>,
+    publisher: ClientId,
+    video: Source,
+    audio: Source,
+    viewers: Vec<ClientId>,
+}
+
+const PATH: &str = "stage";
+
+impl Stage {
+    fn new(seed: u64, video: u16, audio: u16) -> Self {
+        let mut world = World::with_link(seed, Config::default(), Wire::default());
+        let publisher = publish(&mut world);
+        Self {
+            world,
+            publisher,
+            video: source(Codec::Vp8, video),
+            audio: source(Codec::Opus, audio),
+            viewers: Vec::new(),
+        }
+    }
+
+    fn play(&mut self, act: &Act) {
+        match act {
+            Act::Join => {
+                let options = Options::new(&[Codec::Vp8, Codec::Opus]).observing();
+                let viewer = self.world.view(PATH, &options);
+                self.world.connect(&[viewer]);
+                self.viewers.push(viewer);
+            }
+            Act::Leave(which) => {
+                if let Some(viewer) = self.take(which) {
+                    self.world.leave(viewer);
+                }
+            }
+            Act::Vanish(which) => {
+                if let Some(viewer) = self.take(which) {
+                    self.world.vanish(viewer);
+                }
+            }
+            Act::Video {
+                key,
+                packets,
+                reversed,
+            } => self.send_video(*key, *packets, *reversed),
+            Act::Audio => self.send_audio(),
+            Act::Gap(numbers) => {
+                // A receiver that misses more than 2^15 numbers in a row guesses wrong: let it
+                // see both ends of the gap.
+                self.world.link.to_lose.clear();
+                self.send_video(true, 1, false);
+                self.video.skip(*numbers);
+                self.send_video(false, 1, false);
+            }
+            Act::Lose(which, packets) => {
+                if !self.viewers.is_empty() {
+                    let viewer = *which.get(&self.viewers);
+                    let address = self.world.client(viewer).local();
+                    self.world.link.to_lose.insert(address, *packets);
+                }
+            }
+            Act::Replace { video, audio } => {
+                let before = self.publisher;
+                self.publisher = publish(&mut self.world);
+                self.world.vanish(before);
+                self.begin(*video, *audio);
+            }
+            Act::Return {
+                video,
+                audio,
+                after_ms,
+            } => {
+                let now = self.world.now();
+                self.world.client(self.publisher).close(now);
+                self.pass(*after_ms);
+                self.world.vanish(self.publisher);
+                self.publisher = publish(&mut self.world);
+                self.begin(*video, *audio);
+            }
+            Act::Pass { ms } => self.pass(*ms),
+        }
+        self.pass(5);
+    }
+
+    fn take(&mut self, which: &prop::sample::Index) -> Option<ClientId> {
+        if self.viewers.is_empty() {
+            return None;
+        }
+        let viewer = self.viewers.swap_remove(which.index(self.viewers.len()));
+        self.check(viewer);
+        Some(viewer)
+    }
+
+    fn begin(&mut self, video: u16, audio: u16) {
+        self.video = source(Codec::Vp8, video);
+        self.audio = source(Codec::Opus, audio);
+    }
+
+    fn send_video(&mut self, key: bool, packets: usize, reversed: bool) {
+        let mut frame = match key {
+            true => self.video.keyframe(packets, 60),
+            false => self.video.delta(packets, 50),
+        };
+        if reversed {
+            frame.reverse();
+        }
+        let now = self.world.now();
+        self.world
+            .client(self.publisher)
+            .write(now, MediaKind::Video, &frame);
+        self.world.settle();
+    }
+
+    fn send_audio(&mut self) {
+        let frame = self.audio.delta(1, 40);
+        let now = self.world.now();
+        self.world
+            .client(self.publisher)
+            .write(now, MediaKind::Audio, &frame);
+        self.world.settle();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.world.run(Duration::from_millis(ms));
+    }
+
+    /// A viewer has decrypted what arrived.
+    fn check(&mut self, viewer: ClientId) {
+        let client = self.world.client(viewer);
+        let shown = (client.video.len() + client.audio.len()) as u64;
+        let (address, decrypted) = (client.local(), client.decrypted);
+        let due = self.world.link.due.get(&address).copied().unwrap_or(0);
+        assert_eq!(
+            decrypted, due,
+            "{address}: SRTP packets decrypted, and arrived"
+        );
+        assert_eq!(
+            shown, due,
+            "{address}: RTP packets shown, and SRTP packets arrived"
+        );
+    }
+
+    /// Everybody who is still there gets a last keyframe, and has decrypted everything.
+    fn end(&mut self) {
+        self.world.link.to_lose.clear();
+        self.pass(1000);
+        self.send_video(true, 2, false);
+        self.send_audio();
+        self.pass(10);
+        for viewer in self.viewers.clone() {
+            self.check(viewer);
+            let client = self.world.client(viewer);
+            assert!(client.video.len() >= 2, "{viewer:?} has no video");
+            assert!(!client.audio.is_empty(), "{viewer:?} has no sound");
+        }
+    }
+}
+
+fn publish(world: &mut World<Wire>) -> ClientId {
+    let publisher = world.publish(PATH, &Options::new(&[Codec::Vp8, Codec::Opus]));
+    world.connect(&[publisher]);
+    publisher
+}
+
+fn source(codec: Codec, first: u16) -> Source {
+    Source::new(codec, u64::from(first), fastrand::u32(..))
+}
+
+#[test]
+fn no_index_seals_two_plaintexts_whatever_happens_on_a_path() {
+    let full = std::env::var_os("KVILL_FULL").is_some_and(|v| v == "1");
+    let named = std::env::var("KVILL_SEED")
+        .ok()
+        .map(|s| s.parse().expect("KVILL_SEED=number"));
+    let seed = named.unwrap_or(if full { fastrand::u64(..) } else { 6 });
+    println!("KVILL_SEED={seed}");
+
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: if full { 2000 } else { 64 },
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    });
+    let (sealed, lost, roll_overs) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let strategy = (any::<u64>(), first_number(), first_number(), acts());
+    let outcome = runner.run(&strategy, |(seed, video, audio, acts)| {
+        let mut stage = Stage::new(seed, video, audio);
+        for act in &acts {
+            stage.play(act);
+        }
+        stage.end();
+        let wire = &stage.world.link;
+        sealed.set(sealed.get() + wire.streams.values().map(|s| s.sealed.len()).sum::<usize>());
+        lost.set(lost.get() + wire.lost);
+        roll_overs.set(roll_overs.get() + wire.roll_overs());
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("KVILL_SEED={seed}: {error}");
+    }
+    println!("{sealed:?} packets sealed, {lost:?} lost, {roll_overs:?} roll-overs");
+    assert!(
+        sealed.get() > 0 && lost.get() > 0 && roll_overs.get() > 0,
+        "nothing was tried"
+    );
+}
+
+#[test]
+fn a_viewer_that_first_hears_after_the_publishers_roll_over_decrypts() {
+    let mut stage = Stage::new(7, 65_530, 65_530);
+    stage.play(&Act::Join);
+    // Six numbers are left before the roll-over; all of them and the four after it are lost.
+    let viewer = stage.world.client(stage.viewers[0]).local();
+    stage.world.link.to_lose.insert(viewer, 10);
+    stage.send_video(true, 10, false);
+    assert_eq!(stage.world.link.lost, 10);
+    stage.send_video(true, 3, false);
+    let got = &stage.world.client(stage.viewers[0]).video;
+    assert_eq!(got.len(), 3);
+    stage.end();
+}
+
+#[test]
+fn a_viewer_goes_on_over_its_own_roll_over_and_packets_lost_at_it() {
+    let mut stage = Stage::new(8, 65_000, 0);
+    stage.play(&Act::Join);
+    stage.send_video(true, 3, false);
+    for _ in 0..8 {
+        let viewer = stage.world.client(stage.viewers[0]).local();
+        stage.play(&Act::Gap(15_000));
+        stage.world.link.to_lose.insert(viewer, 7);
+        stage.send_video(false, 12, false);
+        stage.pass(100);
+    }
+    assert!(
+        stage.world.link.roll_overs() >= 1,
+        "the gaps were too small"
+    );
+    assert_eq!(stage.world.link.lost, 8 * 7);
+    stage.play(&Act::Join);
+    stage.end();
+}
