@@ -43,7 +43,7 @@ async function shot(look, name, url, ready, { act = async () => {}, failing = fa
     await page.screenshot({ path: join(out, `${name}-${look}.png`), fullPage: true });
     // A browser notes every request that fails: no fault of a page that is to live with it.
     const faults = complaints.filter((words) => !(failing && words.startsWith('Failed to load resource')));
-    pages.push({ name, look, complaints: faults, widthOver, words: await page.locator('body').innerText() });
+    pages.push({ name, look, complaints: faults, widthOver });
   } catch (error) {
     const seen = (await page.locator('body').innerText()).replace(/\s+/g, ' ');
     throw new Error(`${name} (${look}): ${error.message}\n  page: ${seen}\n  console: ${complaints.join('; ') || 'silent'}`);
@@ -66,7 +66,7 @@ async function unmute() {
     await page.getByRole('button', { name: 'Unmute' }).click();
     await page.waitForFunction(() => !document.querySelector('video').muted, null, { timeout: PATIENCE_MS });
     await page.getByRole('button', { name: 'Unmute' }).waitFor({ state: 'hidden', timeout: PATIENCE_MS });
-    pages.push({ name: 'play-muted', look: 'phone-light', complaints, widthOver: 0, words: await page.locator('body').innerText() });
+    pages.push({ name: 'play-muted', look: 'phone-light', complaints, widthOver: 0 });
   } finally {
     await strict.browser.close();
   }
@@ -103,7 +103,7 @@ try {
   await unmute();
   await page.screenshot({ path: join(out, 'publish-live-desk-dark.png'), fullPage: true });
   await page.getByRole('button', { name: 'Stop publishing' }).click();
-  pages.push({ name: 'publish-live', look: 'desk-dark', complaints, widthOver: 0, words: await page.locator('body').innerText() });
+  pages.push({ name: 'publish-live', look: 'desk-dark', complaints, widthOver: 0 });
 } finally {
   await browser.close();
 }
