@@ -13,8 +13,8 @@ use serde_json::Value;
 
 /// Over how long frames are counted.
 const SECONDS: u32 = 10;
-/// How many of the frames that the publisher encoded a viewer has to decode, both per second. A
-/// frame or two may be on their way.
+/// How many of the frames that the publisher encoded a viewer has to decode. A frame or two are
+/// on their way when the counting starts, so it may be a little more than all.
 const RATIO_MIN: f64 = 0.98;
 const AUDIO_SAMPLES_PER_SECOND: f64 = 48_000.0;
 

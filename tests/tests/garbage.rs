@@ -354,3 +354,65 @@ fn a_client_hello_for_ever_makes_no_session_live_longer() {
     assert_eq!(siege.live.world.server.stats().sessions, 6);
     siege.end();
 }
+
+#[test]
+fn alerts_that_nobody_signed_end_no_session() {
+    let mut siege = Siege::new(908);
+    let everybody = [siege.publisher, siege.victims[0], siege.victims[1]];
+    // close_notify, and what is fatal; as in the handshake's epoch, and as if encrypted.
+    for (n, alert) in [[1, 0], [2, 0], [2, 10], [2, 40], [2, 80]].iter().enumerate() {
+        for epoch in [0, 1] {
+            for from in everybody {
+                let number = u8::try_from(n).unwrap() + 100;
+                let mut record = vec![21, 254, 253, 0, epoch, 0, 0, 0, 0, 0, number, 0, 2];
+                record.extend(alert);
+                siege.send(from, &record);
+            }
+            siege.play_on();
+        }
+    }
+    siege.end();
+}
+
+#[test]
+fn a_new_handshake_from_a_known_address_ends_no_session() {
+    let mut siege = Siege::new(909);
+    // A handshake of somebody else, from where our people are.
+    let options = Options::new(&[Codec::Vp8]);
+    let other = siege.live.world.view(PATH, &options);
+    siege.live.world.connect(&[other]);
+    let address = siege.live.world.client(other).local();
+    siege.live.world.leave(other);
+    let handshake = siege.live.world.link.kept[&address].clone();
+    let records = handshake.iter().filter(|d| matches!(d[..], [20..64, ..]));
+    for record in records.cloned().collect::<Vec<_>>() {
+        for from in [siege.publisher, siege.victims[0], siege.victims[1]] {
+            for _ in 0..100 {
+                siege.send(from, &record);
+            }
+        }
+        siege.play_on();
+    }
+    siege.end();
+}
+
+#[test]
+fn forged_media_of_the_publisher_is_refused_one_by_one() {
+    let mut siege = Siege::new(910);
+    for _ in 0..50 {
+        let before = siege.counters();
+        for _ in 0..100 {
+            let mut forged = noise_that_begins(&mut siege, 0x80);
+            if forged.len() > 1 && siege.rng.bool() {
+                forged[1] = 200;
+            }
+            let from = siege.publisher;
+            siege.send(from, &forged);
+        }
+        let after = siege.counters();
+        assert_eq!(after.packets_in, before.packets_in);
+        assert_eq!(dropped(&after) - dropped(&before), 100, "{after:?}");
+        siege.play_on();
+    }
+    siege.end();
+}

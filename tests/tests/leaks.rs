@@ -81,8 +81,9 @@ fn sessions_that_ended_leave_nothing_on_the_heap() {
     round(&mut world);
     round(&mut world);
     let before = LIVE.load(Ordering::Relaxed);
-    for _ in 0..4 {
+    for _ in 0..16 {
         round(&mut world);
+        println!("{}", LIVE.load(Ordering::Relaxed) as i64 - before as i64);
     }
     let after = LIVE.load(Ordering::Relaxed);
     let left = after.saturating_sub(before);

@@ -37,7 +37,7 @@ Examples:
 /// Kvill: one publisher in by WHIP, any number of viewers out by WHEP.
 ///
 /// Serves pages to publish and to watch by browser, and WHIP and WHEP endpoints for everything
-/// else (OBS, ffmpeg, GStreamer). Without options any path may be published and watched.
+/// else. Without options any path may be published and watched.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "kvill", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Arguments {

@@ -89,8 +89,11 @@ async def main(options: argparse.Namespace) -> None:
                 f"connected, but no picture within {FIRST_FRAME_SECONDS} s; {await packets(pc)}, "
                 f"codec {negotiated_video(pc)}, SRTP {session.srtp_profile()}"
             ) from None
+        start = time.time()
+        frames_before = count.frames
         await asyncio.sleep(options.seconds)
-        frames, audio_samples, ended = count.frames, count.audio_samples, sorted(count.ended)
+        window = (round(start, 3), round(time.time(), 3))
+        frames, audio_samples, ended = count.frames - frames_before, count.audio_samples, sorted(count.ended)
         received = await packets(pc)
         codec, profile = negotiated_video(pc), session.srtp_profile()
     finally:
@@ -101,7 +104,7 @@ async def main(options: argparse.Namespace) -> None:
         audio_samples=audio_samples,
         width=count.size[0],
         height=count.size[1],
-        seconds=options.seconds,
+        window=window,
         connect_seconds=round(connected - clicked, 3),
         first_frame_seconds=round(count.first_frame_at - clicked, 3),
         srtp_profile=profile,

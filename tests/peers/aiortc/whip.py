@@ -96,6 +96,13 @@ class Tone(Paced):
         return frame
 
 
+async def keep_count(picture: Picture, counts: list[tuple[float, int]]) -> None:
+    """Notes four times a second how many frames there were, by the wall clock."""
+    while True:
+        counts.append((round(time.time(), 3), picture.frames))
+        await asyncio.sleep(0.25)
+
+
 async def main(options: argparse.Namespace) -> None:
     pc = RTCPeerConnection()
     picture, tone = Picture(), Tone()
@@ -107,6 +114,7 @@ async def main(options: argparse.Namespace) -> None:
     )
 
     session = Session(pc, f"{options.base.rstrip('/')}/{options.path}/whip")
+    counts: list[tuple[float, int]] = []
     clicked = time.monotonic()
     try:
         await session.open()
@@ -117,12 +125,15 @@ async def main(options: argparse.Namespace) -> None:
             connect_seconds=round(connected - clicked, 3),
             srtp_profile=session.srtp_profile(),
         )
+        counting = asyncio.ensure_future(keep_count(picture, counts))
         await stopped_or_after(options.seconds)
+        counting.cancel()
     finally:
         delete_status = await session.close()
     report(
         codec=options.codec,
         frames=picture.frames,
+        counts=counts,
         audio_samples=tone.frames * AUDIO_FRAME,
         seconds=round(time.monotonic() - connected, 3),
         delete_status=delete_status,

@@ -33,7 +33,7 @@ try {
     audio_samples: after.audioSamples - before.audioSamples - (after.audioConcealed - before.audioConcealed),
     width: after.width,
     height: after.height,
-    seconds: (after.at - before.at) / 1000,
+    window: [before.at / 1000, after.at / 1000],
     first_frame_seconds: (await page.evaluate(() => window.firstPictureMs)) / 1000,
     srtp_profile: after.srtpCipher,
     packets: after.packetsReceived,

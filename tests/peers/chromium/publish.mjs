@@ -16,7 +16,7 @@ const PATIENCE_MS = 20000;
 const { browser, context } = await launch({ base, context: { permissions: ['camera', 'microphone'] } });
 // Playwright would close the browser on SIGTERM, and the page could not say goodbye.
 process.removeAllListeners('SIGTERM');
-const asked = new Promise((resolve) => process.once('SIGTERM', resolve));
+const asked = new Promise((resolve) => process.once('SIGTERM', () => resolve(false)));
 const { page, complaints } = await openPage(context);
 try {
   await page.goto(`${base}/${path}/publish?codec=${codec}&bitrate=600&size=320x240`);
@@ -30,13 +30,23 @@ try {
   const first = await page.evaluate(sample);
   console.log(JSON.stringify({ event: 'publishing', codec: first.videoCodec, srtp_profile: first.srtpCipher }));
 
-  await Promise.race([asked, page.waitForTimeout(Number(seconds) * 1000)]);
-  const last = await page.evaluate(sample);
+  // [seconds since 1970, frames encoded until then]
+  const counts = [];
+  const end = Date.now() + Number(seconds) * 1000;
+  let last = first;
+  for (let goesOn = true; goesOn && last !== null && Date.now() < end;) {
+    last = await page.evaluate(sample);
+    if (last !== null) {
+      counts.push([last.at / 1000, last.framesEncoded]);
+    }
+    goesOn = await Promise.race([asked, page.waitForTimeout(250).then(() => true)]);
+  }
   const deleted = page.waitForResponse((response) => response.request().method() === 'DELETE', { timeout: PATIENCE_MS });
   await page.getByRole('button', { name: 'Stop publishing' }).click();
   console.log(JSON.stringify({
     codec: last?.videoCodec ?? null,
     frames: last?.framesEncoded ?? 0,
+    counts,
     delete_status: (await deleted).status(),
   }));
 } catch (error) {
