@@ -42,7 +42,9 @@ pub struct Counters {
     pub dropped_stun: u64,
     /// Dropped: from an address that no session has.
     pub dropped_no_session: u64,
-    /// Dropped: RTP or RTCP that does not parse, decrypt or belong.
+    /// Dropped: RTP or RTCP that does not parse, decrypt or belong, and a publisher's RTP that
+    /// brings nothing: padding, or a repair that came twice. A publisher's RTCP is not counted
+    /// here: str0m does not tell what it made of it.
     pub dropped_media: u64,
     /// Dropped: RTP of a publisher that came twice, too late, or too long to be forwarded.
     pub dropped_unrecorded: u64,
@@ -62,6 +64,13 @@ pub struct Counters {
     pub gone: u64,
     /// HTTP requests refused with a status of 400 or above.
     pub refused: u64,
+}
+
+impl Counters {
+    /// RTP packets of publishers that str0m decrypted, whatever became of them.
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets_in + self.awaited_keyframe + self.dropped_unrecorded
+    }
 }
 
 /// Why a session ended.

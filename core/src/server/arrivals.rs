@@ -120,6 +120,7 @@ impl Server {
             self.counters.dropped_no_session += 1;
             return;
         };
+        let is_publisher = matches!(session.peer, Peer::Publisher(_));
         let taken = match &mut session.peer {
             Peer::Publisher(publisher) => publisher.ingest.handle_datagram(now, route, contents),
             Peer::Viewer(viewer) if kind == Kind::Dtls => {
@@ -128,10 +129,20 @@ impl Server {
             Peer::Viewer(_) => Ok(self.arrive_feedback(now, id, contents)),
         };
         match taken {
+            Ok(true) if is_publisher && kind == Kind::Media && !rtcp::is_rtcp(contents) => {
+                self.drive_rtp(now, id);
+            }
             Ok(true) => self.drive(now, id),
             Ok(false) => self.counters.dropped_media += 1,
             Err(reason) => self.retire(now, id, &reason),
         }
+    }
+
+    /// Carries out what came of a publisher's RTP, and counts what nothing came of.
+    fn drive_rtp(&mut self, now: Instant, id: SessionId) {
+        let before = self.counters.packets();
+        self.drive(now, id);
+        self.counters.dropped_media += u64::from(self.counters.packets() == before);
     }
 
     /// A viewer's RTCP. Returns whether it was of use.
