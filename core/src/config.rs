@@ -56,12 +56,27 @@ impl Config {
             ("sessions_max", self.sessions_max, SESSIONS_MAX),
             ("history.packets", self.history.packets, HISTORY_PACKETS_MAX),
         ];
+        let bounded_time = [
+            ("handshake_timeout", self.handshake_timeout),
+            ("report_interval", self.report_interval),
+            ("publisher_grace", self.publisher_grace),
+            ("history.age", self.history.age),
+        ];
+        if let Some((what, _)) = bounded_time
+            .into_iter()
+            .find(|(_, time)| *time > DURATION_MAX)
+        {
+            return Err(ConfigError::TooLong(what));
+        }
         match bounded.into_iter().find(|(_, value, max)| value > max) {
             Some((what, value, max)) => Err(ConfigError::TooLarge { what, value, max }),
             None => Ok(()),
         }
     }
 }
+
+/// Any time that can be set.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// UDP sockets of one server.
 const TRANSPORTS_MAX: usize = 8;
@@ -136,6 +151,9 @@ pub enum ConfigError {
     /// A number that must not be zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),
+    /// A time above a day.
+    #[error("{0} is longer than a day: set it in seconds")]
+    TooLong(&'static str),
     /// An upper bound was exceeded.
     #[error("{what} is {value}, at most {max} is possible")]
     TooLarge {
@@ -146,6 +164,9 @@ pub enum ConfigError {
         /// What it can be.
         max: usize,
     },
+    /// The crypto library failed its self-tests.
+    #[error("the crypto library does not work on this machine: {0}")]
+    Crypto(String),
     /// The certificate could not be made.
     #[error("the DTLS certificate could not be made: {0}")]
     Certificate(String),

@@ -9,16 +9,13 @@ use std::time::Instant;
 
 use dimpl::{Dtls, DtlsCertificate, KeyingMaterial, Output, SrtpProfile};
 use is::stun::{StunMessage, StunPacket};
-use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
+use is::{Candidate, IceAgent, IceCreds, Protocol};
 use str0m::crypto::CryptoProvider;
 
 use crate::fingerprint::Fingerprint;
 use crate::net::{Route, Routes, synthetic_local};
 use crate::srtp::{self, Opener, Sealer};
 use crate::stats::EndReason;
-
-/// The largest piece that DTLS may show: a peer's certificate. Browsers' have 300 bytes.
-const SCRATCH_MAX: usize = 16 * 1024;
 
 /// What all sessions share.
 #[derive(Debug, Clone)]
@@ -63,6 +60,8 @@ pub(crate) struct Control {
     fingerprint: Fingerprint,
     crypto: Arc<CryptoProvider>,
     selected: Option<Route>,
+    /// That has changed, and nobody was told.
+    moved: bool,
     dtls_timeout: Option<Instant>,
     handshake: Handshake,
     /// The synthetic candidates that ICE has been told of, by family.
@@ -119,6 +118,7 @@ impl Control {
             fingerprint: credentials.fingerprint,
             crypto: shared.crypto.clone(),
             selected: None,
+            moved: false,
             dtls_timeout: None,
             handshake: Handshake::default(),
             has_v4: false,
@@ -132,7 +132,8 @@ impl Control {
     }
 
     /// Takes in a STUN message. Returns whether it was a valid binding request of this peer: then
-    /// the route leads to it.
+    /// the route leads to it. The route of the newest one with USE-CANDIDATE is where the peer
+    /// wants everything (RFC 8445 §7.3.1.5, §12.1), down to the address of ours that it asked.
     pub(crate) fn handle_stun(
         &mut self,
         now: Instant,
@@ -142,6 +143,7 @@ impl Control {
         if !message.is_binding_request() {
             return false;
         }
+        let nominates = message.use_candidate();
         let local = synthetic_local(route.remote);
         self.introduce(local);
         let packet = StunPacket {
@@ -153,8 +155,9 @@ impl Control {
         if !self.agent.handle_packet(now, packet) {
             return false;
         }
-        if self.selected.is_some_and(|s| s.remote == route.remote) {
+        if nominates && self.selected != Some(route) {
             self.selected = Some(route);
+            self.moved = true;
         }
         self.agent.handle_timeout(now);
         true
@@ -180,7 +183,7 @@ impl Control {
         self.dtls
             .handle_timeout(now)
             .and_then(|()| self.dtls.handle_packet(contents))
-            .map_err(|e| EndReason::Dtls(e.to_string()))
+            .map_err(|e| EndReason::Failed(e.to_string()))
     }
 
     /// Does what has fallen due.
@@ -189,7 +192,7 @@ impl Control {
             self.dtls_timeout = None;
             self.dtls
                 .handle_timeout(now)
-                .map_err(|e| EndReason::Dtls(e.to_string()))?;
+                .map_err(|e| EndReason::Failed(e.to_string()))?;
         }
         Ok(())
     }
@@ -198,16 +201,15 @@ impl Control {
         self.dtls_timeout
     }
 
-    /// What is to be done, until `None`. `routes` are the ways to this peer; `scratch` grows
-    /// with what DTLS has to show, up to a bound.
-    pub(crate) fn poll(&mut self, routes: &Routes, scratch: &mut Vec<u8>) -> Option<Progress> {
-        while let Some(event) = self.agent.poll_event() {
-            if let IceAgentEvent::NominatedSend { destination, .. } = event
-                && let Some(route) = routes.to(destination)
-            {
-                self.selected = Some(route);
-                return Some(Progress::Selected(route));
-            }
+    /// What is to be done, until `None`. `routes` are the ways to this peer; `scratch` has
+    /// [`OUTPUT_LEN`](crate::dtls::OUTPUT_LEN) bytes.
+    pub(crate) fn poll(&mut self, routes: &Routes, scratch: &mut [u8]) -> Option<Progress> {
+        // Whom ICE would nominate goes by priority; the peer's word counts, see `handle_stun`.
+        while self.agent.poll_event().is_some() {}
+        if std::mem::take(&mut self.moved)
+            && let Some(route) = self.selected
+        {
+            return Some(Progress::Selected(route));
         }
         while let Some(transmit) = self.agent.poll_transmit() {
             if let Some(route) = routes.to(transmit.destination) {
@@ -217,7 +219,7 @@ impl Control {
         self.poll_dtls(scratch)
     }
 
-    fn poll_dtls(&mut self, scratch: &mut Vec<u8>) -> Option<Progress> {
+    fn poll_dtls(&mut self, scratch: &mut [u8]) -> Option<Progress> {
         // Nothing is sent before there is a way, so nothing is taken out either.
         let route = self.selected?;
         loop {
@@ -238,17 +240,9 @@ impl Control {
                 }
                 Output::Connected => self.handshake.connected = true,
                 Output::CloseNotify => return Some(Progress::Ended(EndReason::PeerClosed)),
-                Output::BufferTooSmall { needed } if needed <= SCRATCH_MAX => {
-                    scratch.resize(needed, 0)
-                }
-                Output::BufferTooSmall { needed } => {
-                    let error = format!(
-                        "the peer's certificate has {needed} bytes, at most {SCRATCH_MAX} are read"
-                    );
-                    return Some(Progress::Ended(EndReason::Dtls(error)));
-                }
-                // Data channels are not offered.
-                _ => return None,
+                // Data channels are not offered: what comes by them is not for us.
+                Output::ApplicationData(_) => {}
+                other => return Some(Progress::Ended(EndReason::Failed(format!("{other:?}")))),
             }
             if let Some((material, profile)) = self.handshake.take() {
                 let provider = self.crypto.srtp_provider;

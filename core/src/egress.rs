@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::egress::train::Train;
 use crate::media::MediaKind;
 use crate::rtcp::{self, Cname, SenderReport};
-use crate::srtp::{RTCP_OVERHEAD, RTP_HEADER_LEN, Sealer, TAG_LEN};
+use crate::srtp::{RTP_HEADER_LEN, Sealer};
 use crate::stream::history::{Entry, Position};
 use crate::stream::keyframes::REQUEST_INTERVAL;
 use crate::stream::path::Path;
@@ -176,12 +176,12 @@ impl Egress {
             self.report_due = false;
             return false;
         }
-        let Some(room) = train.room(compound.len() + RTCP_OVERHEAD) else {
+        let Some(room) = train.room(compound.len() + self.sealer.rtcp_overhead()) else {
             return true;
         };
         self.report_due = false;
         if seal_compound(&mut self.sealer, &compound, room).is_some() {
-            train.commit(compound.len() + RTCP_OVERHEAD);
+            train.commit(compound.len() + self.sealer.rtcp_overhead());
         }
         false
     }
@@ -197,7 +197,7 @@ impl Egress {
         if compound.is_empty() {
             return None;
         }
-        let mut packet = vec![0; compound.len() + RTCP_OVERHEAD];
+        let mut packet = vec![0; compound.len() + self.sealer.rtcp_overhead()];
         seal_compound(&mut self.sealer, &compound, &mut packet)?;
         Some(packet)
     }
@@ -257,7 +257,7 @@ impl Lane {
                 return false;
             };
             if entry.sequence >= floor {
-                let len = RTP_HEADER_LEN + entry.payload.len() + TAG_LEN;
+                let len = RTP_HEADER_LEN + entry.payload.len() + sealer.rtp_overhead();
                 let Some(room) = train.room(len) else {
                     return true;
                 };

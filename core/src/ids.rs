@@ -71,8 +71,8 @@ pub(crate) fn ice_password(rng: &mut Seeded) -> String {
     encode(&rng.bytes::<18>(), ICE_ALPHABET)
 }
 
-/// 96 random bits as 16 characters: a canonical name, say.
-pub(crate) fn token(rng: &mut Seeded) -> String {
+/// A canonical name of 96 random bits (RFC 7022 §4.2), 16 characters.
+pub(crate) fn cname(rng: &mut Seeded) -> String {
     encode(&rng.bytes::<12>(), URL_ALPHABET)
 }
 

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use is::stun::StunMessage;
+use str0m::crypto::Sha1HmacProvider;
 use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::{Frequency, KeyframeRequestKind, MediaKind as Str0mMediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -13,14 +15,11 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::control::{Credentials, Shared};
 use crate::media::{Codec, CodecName, MediaKind};
-use crate::net::{Route, Routes, synthetic_local};
+use crate::net::{Kind, Route, Routes, synthetic_local};
+use crate::rtcp;
 use crate::stats::EndReason;
 use crate::stream::track::Packet;
 use crate::time::ntp;
-
-/// Sources that are taken up by their payload type alone, where the offer named none and packets
-/// carry no MID. str0m remembers each.
-const UNANNOUNCED_MAX: u8 = 4;
 
 /// One track as negotiated.
 #[derive(Debug, Clone)]
@@ -51,7 +50,11 @@ pub(crate) struct Ingest {
     tracks: heapless::Vec<Lane, 2>,
     /// Nothing but the payload type may tell which track a source belongs to.
     takes_unannounced: bool,
-    unannounced: u8,
+    /// Sources taken up by their payload type, of which nothing has decrypted yet.
+    unproven: heapless::Vec<u32, 4>,
+    connected: bool,
+    credentials: Credentials,
+    hmac: &'static dyn Sha1HmacProvider,
     timeout: Instant,
     has_v4: bool,
     has_v6: bool,
@@ -117,7 +120,10 @@ impl Ingest {
             rtc,
             tracks: lanes,
             takes_unannounced: extensions.mid.is_none(),
-            unannounced: 0,
+            unproven: heapless::Vec::new(),
+            connected: false,
+            credentials: credentials.clone(),
+            hmac: shared.crypto.sha1_hmac_provider,
             timeout: now,
             has_v4: false,
             has_v6: false,
@@ -128,23 +134,42 @@ impl Ingest {
         self.tracks.iter().map(|t| &t.published.codec)
     }
 
-    /// Takes in a STUN message. Returns whether it was of this peer: then the route leads to it.
+    /// Takes in a STUN message. Returns whether it was a valid binding request of this peer: then
+    /// the route leads to it.
     pub(crate) fn handle_stun(
         &mut self,
         now: Instant,
         route: Route,
         contents: &[u8],
+        message: &StunMessage<'_>,
     ) -> Result<bool, EndReason> {
+        if !self.is_mine(message) {
+            return Ok(false);
+        }
         self.introduce(synthetic_local(route.remote));
         let Some(receive) = receive(route, contents) else {
             return Ok(false);
         };
-        let input = Input::Receive(now, receive);
-        if !self.rtc.accepts(&input) {
-            return Ok(false);
-        }
-        self.rtc.handle_input(input).map_err(failed)?;
+        self.rtc
+            .handle_input(Input::Receive(now, receive))
+            .map_err(failed)?;
         Ok(true)
+    }
+
+    /// Whether a binding request has our names and was made with our password. str0m takes what
+    /// comes from a known address without a look.
+    fn is_mine(&self, message: &StunMessage<'_>) -> bool {
+        let Credentials {
+            local_ufrag,
+            local_password,
+            remote_ufrag,
+            ..
+        } = &self.credentials;
+        message.is_binding_request()
+            && message.split_username() == Some((local_ufrag.as_str(), remote_ufrag.as_str()))
+            && message.verify(local_password.as_bytes(), |key, parts| {
+                self.hmac.sha1_hmac(key, parts)
+            })
     }
 
     /// Takes in DTLS, RTP or RTCP. Returns whether it is any of these.
@@ -152,12 +177,14 @@ impl Ingest {
         &mut self,
         now: Instant,
         route: Route,
+        kind: Kind,
         contents: &[u8],
     ) -> Result<bool, EndReason> {
         let Some(receive) = receive(route, contents) else {
             return Ok(false);
         };
-        if self.takes_unannounced {
+        let is_rtp = kind == Kind::Media && !rtcp::is_rtcp(contents);
+        if is_rtp && self.connected && self.takes_unannounced {
             self.note_source(contents);
         }
         self.rtc
@@ -177,14 +204,19 @@ impl Ingest {
                 && t.published.ssrc.is_none()
                 && t.published.payload_type == payload_type
         });
-        let Some(lane) = lane.filter(|_| self.unannounced < UNANNOUNCED_MAX) else {
-            return;
-        };
-        self.unannounced += 1;
+        let Some(lane) = lane else { return };
+        let mid = lane.mid;
         let mut api = self.rtc.direct_api();
-        if api.stream_rx(&ssrc.into()).is_none() {
-            api.expect_stream_rx(ssrc.into(), None, lane.mid, None);
+        if api.stream_rx(&ssrc.into()).is_some() {
+            return;
         }
+        // Whoever can send from the publisher's address can fill this: the oldest goes, and a
+        // source that is real comes again with its next packet.
+        if self.unproven.is_full() {
+            api.remove_stream_rx(self.unproven.remove(0).into());
+        }
+        api.expect_stream_rx(ssrc.into(), None, mid, None);
+        let _ = self.unproven.push(ssrc);
     }
 
     fn introduce(&mut self, local: std::net::SocketAddr) {
@@ -226,7 +258,10 @@ impl Ingest {
                 Ok(Output::Event(event)) => event,
             };
             match event {
-                Event::Connected => return Some(Progress::Connected),
+                Event::Connected => {
+                    self.connected = true;
+                    return Some(Progress::Connected);
+                }
                 Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                     return Some(Progress::Ended(EndReason::Gone));
                 }
@@ -237,7 +272,11 @@ impl Ingest {
                     }
                 }
                 Event::SenderFeedback(feedback) => {
-                    let Some(lane) = self.tracks.iter().find(|t| t.mid == feedback.mid) else {
+                    let Some(lane) = self
+                        .tracks
+                        .iter()
+                        .find(|t| t.ssrc == Some(*feedback.sender_info.ssrc))
+                    else {
                         continue;
                     };
                     return Some(Progress::SenderReport {
@@ -263,6 +302,7 @@ impl Ingest {
         if *lane.ssrc.get_or_insert(ssrc) != ssrc {
             return None;
         }
+        self.unproven.retain(|unproven| *unproven != ssrc);
         Some(Progress::Packet(
             lane.published.codec.kind(),
             Packet {
@@ -321,7 +361,7 @@ fn receive(route: Route, contents: &[u8]) -> Option<Receive<'_>> {
     reason = "the shape that `map_err` wants"
 )]
 fn failed(error: str0m::RtcError) -> EndReason {
-    EndReason::Dtls(error.to_string())
+    EndReason::Failed(error.to_string())
 }
 
 /// Tells str0m what was negotiated.

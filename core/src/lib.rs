@@ -19,6 +19,7 @@
 
 pub mod config;
 mod control;
+mod dtls;
 mod egress;
 mod fingerprint;
 pub mod ids;

@@ -118,12 +118,12 @@ impl Routes {
         self.heard < HEARD_MAX || self.to(remote).is_some()
     }
 
-    /// Remembers how a datagram came. Where there are too many ways the oldest is forgotten, and
-    /// returned.
+    /// Remembers how a datagram came. Returns the way that is forgotten for it: the oldest where
+    /// there are too many, or the one by another transport to the same address.
     pub(crate) fn note(&mut self, route: Route) -> Option<Route> {
         if let Some(known) = self.routes.iter_mut().find(|r| r.remote == route.remote) {
-            *known = route;
-            return None;
+            let old = std::mem::replace(known, route);
+            return (old.transport != route.transport).then_some(old);
         }
         self.heard = self.heard.saturating_add(1);
         let forgotten = self.routes.is_full().then(|| self.routes.remove(0));

@@ -45,15 +45,6 @@ impl Seeded {
         bytes
     }
 
-    /// A canonical name of 96 random bits (RFC 7022 §4.2), in base64.
-    pub(crate) fn cname(&mut self) -> [u8; 16] {
-        let mut name = [b'A'; 16];
-        for (to, from) in name.iter_mut().zip(crate::ids::token(self).bytes()) {
-            *to = from;
-        }
-        name
-    }
-
     pub(crate) fn map<K, V>(&mut self) -> SeededMap<K, V> {
         SeededMap::with_hasher(SeededState {
             keys: (self.u64(), self.u64()),

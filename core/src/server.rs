@@ -1,13 +1,15 @@
 //! The one who knows everyone: sessions, paths, and who is to be told what.
 //!
 //! This file is the face: what a driver calls. How requests become sessions is in `admission`, how
-//! datagrams find theirs in `arrivals`, how packets go out in `fanout`, and what time brings in
-//! `upkeep`.
+//! datagrams find theirs in `arrivals`, how sessions take their places and leave them in `comings`
+//! and `goings`, how packets go out in `fanout`, and what time brings in `upkeep`.
 
 mod admission;
 mod arrivals;
 mod candidates;
+mod comings;
 mod fanout;
+mod goings;
 mod outbox;
 mod paths;
 mod sessions;
@@ -18,10 +20,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use dimpl::crypto::NamedGroup;
-
 use crate::config::{Config, ConfigError};
 use crate::control::Shared;
+use crate::dtls;
 use crate::ids::{RequestId, SessionId, TransportId};
 use crate::net::{Datagram, Interface, Transmit};
 use crate::seeded::{Seeded, SeededMap};
@@ -31,16 +32,10 @@ use crate::server::paths::Paths;
 use crate::server::sessions::Sessions;
 use crate::signal::{Request, Response, respond};
 use crate::stats::{Counters, EndReason, PathStats, Snapshot};
-use crate::time::{Deadline, Deadlines, WallClock};
+use crate::time::{Deadline, Deadlines, Reason, WallClock};
 
 /// Events that are kept for a driver that does not ask. The oldest are lost first.
 const EVENTS_MAX: usize = 1024;
-
-/// Room for one datagram of DTLS. dimpl keeps below its own, smaller limit.
-const SCRATCH_LEN: usize = 2048;
-
-/// The largest DTLS datagram that is sent: fits any link, IPv6's minimum of 1,280 included.
-const DTLS_MTU: usize = 1200;
 
 /// A WHIP and WHEP server without its sockets. See the crate's first page for how it is driven.
 #[derive(Debug)]
@@ -64,7 +59,8 @@ pub struct Server {
     events: VecDeque<Event>,
     candidates: Candidates,
     counters: Counters,
-    shutting_down: bool,
+    /// Since when no new sessions are made, and those there are end.
+    shutting_down: Option<Instant>,
     scratch: Vec<u8>,
 }
 
@@ -118,8 +114,9 @@ pub enum Event {
 impl Server {
     /// A server with everything still to come. `seed` is where its randomness comes from: the
     /// operating system's in production, a number in tests. `unix_time` is the wall clock at
-    /// `now`; it is not asked for again. The one thing that does not follow from the seed is the
-    /// DTLS certificate, made anew by the crypto library each time, and what DTLS draws.
+    /// `now`; it is not asked for again. What does not follow from the seed: the DTLS certificate,
+    /// made anew by the crypto library each time; what DTLS draws; and the few numbers that str0m
+    /// draws for a publisher (its own SSRCs), which come from `fastrand`'s generator of the thread.
     ///
     /// # Errors
     /// A [`ConfigError`] names the setting that cannot work.
@@ -135,14 +132,7 @@ impl Server {
         }
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|e| ConfigError::Certificate(e.to_string()))?;
-        // Binding requests prove an address before DTLS begins, so cookies are not needed.
-        let dtls = dimpl::Config::builder()
-            .mtu(DTLS_MTU)
-            .use_server_cookie(false)
-            .handshake_timeout(config.handshake_timeout)
-            .kx_groups(&[NamedGroup::X25519, NamedGroup::Secp256r1])
-            .build()
-            .map_err(|e| ConfigError::Certificate(e.to_string()))?;
+        let dtls = dtls::config().map_err(ConfigError::Crypto)?;
         let mut rng = Seeded::new(seed);
         let mut outboxes = Vec::new();
         outboxes.resize_with(config.transports.len(), Outbox::default);
@@ -150,9 +140,9 @@ impl Server {
             clock: WallClock::new(now, unix_time),
             fingerprint: certificate.fingerprint(),
             shared: Shared {
-                dtls: Arc::new(dtls),
+                dtls,
                 certificate,
-                crypto: Arc::new(str0m::crypto::from_feature_flags()),
+                crypto: Arc::new(dtls::crypto_provider()),
             },
             sessions: Sessions::default(),
             paths: Paths::default(),
@@ -164,8 +154,8 @@ impl Server {
             events: VecDeque::new(),
             candidates: Candidates::new(&config, &[]),
             counters: Counters::default(),
-            shutting_down: false,
-            scratch: vec![0; SCRATCH_LEN],
+            shutting_down: None,
+            scratch: vec![0; dtls::OUTPUT_LEN],
             config,
             rng,
         })
@@ -232,7 +222,14 @@ impl Server {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next. `None`: nothing will
     /// ever fall due by itself.
     pub fn poll_timeout(&mut self) -> Option<Deadline> {
-        self.deadlines.next()
+        let ending = self.shutting_down.filter(|_| self.sessions.len() > 0);
+        match ending {
+            Some(at) => Some(Deadline {
+                at,
+                reason: Reason::Ending,
+            }),
+            None => self.deadlines.next(),
+        }
     }
 
     /// Writes the next datagram or train for one of the driver's sockets into `buffer`, which
@@ -258,12 +255,11 @@ impl Server {
     }
 
     /// Ends every session (RTCP BYE, DTLS close) and refuses new ones with 503. What is to be sent
-    /// still comes by [`poll_transmit`](Self::poll_transmit).
+    /// still comes by [`poll_transmit`](Self::poll_transmit), and where there are many sessions,
+    /// most of them end in [`handle_timeout`](Self::handle_timeout), which is due until all are gone.
     pub fn shut_down(&mut self, now: Instant) {
-        self.shutting_down = true;
-        for id in self.sessions.ids() {
-            self.retire(now, id, &EndReason::ShutDown);
-        }
+        self.shutting_down = Some(now);
+        self.keep_up(now);
     }
 
     /// What is going on. Walks all paths: for an occasional look, not for every packet.

@@ -10,10 +10,10 @@ use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, Nonce, U
 use str0m::crypto::SrtpProvider;
 
 /// Bytes that sealing adds to an RTP packet.
-pub(crate) const TAG_LEN: usize = 16;
+const TAG_LEN: usize = 16;
 
 /// Bytes that sealing adds to an RTCP packet: tag, and the index with the E bit (RFC 7714 §9.2).
-pub(crate) const RTCP_OVERHEAD: usize = TAG_LEN + 4;
+const RTCP_OVERHEAD: usize = TAG_LEN + 4;
 
 /// Bytes of an RTP header as it is sent to viewers: no CSRCs, no extension.
 pub(crate) const RTP_HEADER_LEN: usize = 12;
@@ -22,6 +22,9 @@ pub(crate) const RTP_HEADER_LEN: usize = 12;
 const RTCP_CLEAR_LEN: usize = 8;
 
 const SALT_LEN: usize = 12;
+
+/// The highest SRTP index (RFC 3711 §3.3.1: 48 bits). Above it nonces would repeat.
+const RTP_INDEX_MAX: u64 = (1 << 48) - 1;
 
 /// The highest SRTCP index (RFC 3711 §3.2.1: 31 bits). Under one key none is used twice.
 const RTCP_INDEX_MAX: u32 = 0x7fff_ffff;
@@ -73,23 +76,30 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
+    /// Bytes that sealing adds to an RTP packet. A profile's property: all of one viewer's are equal.
+    pub(crate) fn rtp_overhead(&self) -> usize {
+        TAG_LEN
+    }
+
+    /// Bytes that sealing adds to an RTCP packet.
+    pub(crate) fn rtcp_overhead(&self) -> usize {
+        RTCP_OVERHEAD
+    }
+
     /// Seals the RTP packet in `packet`: a header of [`RTP_HEADER_LEN`] bytes, the payload, and
     /// [`TAG_LEN`] bytes of room. `index` is the packet index of RFC 3711 §3.3.1, whose lower 16
     /// bits stand in the header. Who calls sees to it that no (SSRC, index) comes twice with
     /// different contents.
     pub(crate) fn seal_rtp(&self, ssrc: u32, index: u64, packet: &mut [u8]) -> Option<()> {
+        if index > RTP_INDEX_MAX {
+            return None;
+        }
         let (header, rest) = packet.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
         let (payload, room) = rest.split_last_chunk_mut::<TAG_LEN>()?;
-        let tag = self
+        *room = self
             .rtp
             .key
-            .seal_in_place_separate_tag(
-                self.rtp.rtp_nonce(ssrc, index),
-                Aad::from(&*header),
-                payload,
-            )
-            .ok()?;
-        room.copy_from_slice(tag.as_ref());
+            .seal(self.rtp.rtp_nonce(ssrc, index), header, payload)?;
         Some(())
     }
 
@@ -106,12 +116,7 @@ impl Sealer {
         let (rest, index_room) = rest.split_last_chunk_mut::<4>()?;
         let (body, tag_room) = rest.split_last_chunk_mut::<TAG_LEN>()?;
         let nonce = self.rtcp.rtcp_nonce(rtcp_ssrc(clear), index);
-        let tag = self
-            .rtcp
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::from(rtcp_aad(clear, word)), body)
-            .ok()?;
-        tag_room.copy_from_slice(tag.as_ref());
+        *tag_room = self.rtcp.key.seal(nonce, &rtcp_aad(clear, word), body)?;
         index_room.copy_from_slice(&word);
         Some(())
     }
@@ -138,12 +143,7 @@ impl Opener {
         }
         let (clear, body) = rest.split_first_chunk_mut::<RTCP_CLEAR_LEN>()?;
         let nonce = self.rtcp.rtcp_nonce(rtcp_ssrc(clear), index);
-        let plain_len = self
-            .rtcp
-            .key
-            .open_in_place(nonce, Aad::from(rtcp_aad(clear, *word)), body)
-            .ok()?
-            .len();
+        let plain_len = self.rtcp.key.open(nonce, &rtcp_aad(clear, *word), body)?;
         self.replay.note(index);
         packet.get(..RTCP_CLEAR_LEN + plain_len)
     }
@@ -163,6 +163,32 @@ fn rtcp_aad(clear: &[u8; RTCP_CLEAR_LEN], word: [u8; 4]) -> [u8; RTCP_CLEAR_LEN 
     aad
 }
 
+/// What a crypto library has to offer: AES-GCM under one key. Another library is another
+/// implementation.
+trait Aead {
+    /// Encrypts in place and gives the tag.
+    fn seal(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<[u8; TAG_LEN]>;
+
+    /// Decrypts in place what has its tag at the end, and gives the length of the plaintext.
+    fn open(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<usize>;
+}
+
+impl Aead for LessSafeKey {
+    fn seal(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<[u8; TAG_LEN]> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self
+            .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
+            .ok()?;
+        tag.as_ref().try_into().ok()
+    }
+
+    fn open(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<usize> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let plain = self.open_in_place(nonce, Aad::from(aad), text).ok()?;
+        Some(plain.len())
+    }
+}
+
 /// An AEAD key and its salt, ready to use.
 struct SessionKey {
     key: LessSafeKey,
@@ -172,21 +198,21 @@ struct SessionKey {
 
 impl SessionKey {
     /// RFC 7714 §8.1: two zero bytes, SSRC, 48-bit index; XOR salt.
-    fn rtp_nonce(&self, ssrc: u32, index: u64) -> Nonce {
-        self.nonce(u128::from(ssrc) << 48 | u128::from(index & 0xffff_ffff_ffff))
-    }
-
-    /// RFC 7714 §9.1: two zero bytes, SSRC, two zero bytes, 31-bit index; XOR salt.
-    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> Nonce {
+    fn rtp_nonce(&self, ssrc: u32, index: u64) -> [u8; SALT_LEN] {
         self.nonce(u128::from(ssrc) << 48 | u128::from(index))
     }
 
-    fn nonce(&self, unique: u128) -> Nonce {
+    /// RFC 7714 §9.1: two zero bytes, SSRC, two zero bytes, 31-bit index; XOR salt.
+    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> [u8; SALT_LEN] {
+        self.nonce(u128::from(ssrc) << 48 | u128::from(index))
+    }
+
+    fn nonce(&self, unique: u128) -> [u8; SALT_LEN] {
         let mut nonce = [0; SALT_LEN];
         let bytes = (unique ^ self.salt).to_be_bytes();
         let [_, _, _, _, low @ ..] = bytes;
         nonce.copy_from_slice(&low);
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 }
 
@@ -378,19 +404,22 @@ mod tests {
     fn sealing_matches_rfc_7714() {
         let salt: [u8; 12] = *b"\x51\x75\x69\x64\x20\x70\x72\x6f\x20\x71\x75\x6f";
         let plain = b"\x80\x40\xf1\x7b\x80\x41\xf8\xd3\x55\x01\xa0\xb2Gallia est omnis divisa in partes tres";
-        let cases: [(&'static Algorithm, Vec<u8>, [u8; 16]); 2] = [
+        type Case = (&'static Algorithm, Vec<u8>, [u8; 4], [u8; TAG_LEN]);
+        let cases: [Case; 2] = [
             (
                 &AES_128_GCM,
                 (0..16).collect(),
+                [0xf2, 0x4d, 0xe3, 0xa3],
                 *b"\x89\x9d\x7f\x27\xbe\xb1\x6a\x91\x52\xcf\x76\x5e\xe4\x39\x0c\xce",
             ),
             (
                 &AES_256_GCM,
                 (0..32).collect(),
-                *b"\x3a\xc4\x27\x8c\x4b\x8b\x2a\x8c\x6b\xf9\x8e\x7e\x0f\x0d\x2c\xa4",
+                [0x32, 0xb1, 0xde, 0x78],
+                *b"\x7a\xa3\xdb\x36\xdf\xff\xd6\xb0\xf9\xbb\x78\x78\xd7\xa7\x6c\x13",
             ),
         ];
-        for (algorithm, key, tag) in cases {
+        for (algorithm, key, begin, tag) in cases {
             let mut wide = [0; 16];
             wide[4..].copy_from_slice(&salt);
             let key = || SessionKey {
@@ -405,12 +434,8 @@ mod tests {
             let mut packet = plain.to_vec();
             packet.resize(plain.len() + TAG_LEN, 0);
             sealer.seal_rtp(0x5501_a0b2, 0xf17b, &mut packet).unwrap();
-            if algorithm == &AES_128_GCM {
-                assert_eq!(packet[12..16], [0xf2, 0x4d, 0xe3, 0xa3]);
-                assert_eq!(packet[packet.len() - 16..], tag);
-            } else {
-                assert_eq!(packet[12..16], [0x32, 0xb1, 0xde, 0x78]);
-            }
+            assert_eq!(packet[12..16], begin);
+            assert_eq!(packet[packet.len() - TAG_LEN..], tag);
         }
     }
 }

@@ -18,7 +18,8 @@ pub struct PathStats {
     pub name: String,
     /// It has a connected publisher.
     pub live: bool,
-    /// Names of the codecs of its tracks, `H264` say, video first.
+    /// The codecs of its tracks with their profiles, as
+    /// `H264 (profile-level-id 42e01f, packetization-mode 1)`; video first.
     pub codecs: Vec<String>,
     /// Connected viewers.
     pub viewers: usize,
@@ -42,7 +43,7 @@ pub struct Counters {
     pub dropped_stun: u64,
     /// Dropped: from an address that no session has.
     pub dropped_no_session: u64,
-    /// Dropped: RTP or RTCP that does not parse, decrypt or belong, and a publisher's RTP that
+    /// Dropped: RTP or RTCP that does not parse, decrypt or belong, and DTLS above 2,048 bytes, and a publisher's RTP that
     /// brings nothing: padding, or a repair that came twice. A publisher's RTCP is not counted
     /// here: str0m does not tell what it made of it.
     pub dropped_media: u64,
@@ -116,7 +117,7 @@ pub enum EndReason {
     /// The peer has no SRTP cipher that can be served.
     #[error("the peer has no AEAD cipher for SRTP (it chose {0}): it needs AES-GCM")]
     NoAead(String),
-    /// DTLS failed.
-    #[error("DTLS failed: {0}")]
-    Dtls(String),
+    /// The handshake or the connection failed.
+    #[error("the handshake or the connection failed: {0}")]
+    Failed(String),
 }

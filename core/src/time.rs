@@ -25,6 +25,8 @@ pub enum Reason {
     Grace,
     /// A keyframe request that was held back.
     Keyframe,
+    /// Sessions that end one after the other, since the server shuts down.
+    Ending,
 }
 
 /// The wall clock, read once and counted on.

@@ -89,13 +89,19 @@ impl Bare {
 
             // RFC 7714 §8.1.
             let mut nonce = self.salt;
-            for (byte, with) in nonce[2..].iter_mut().zip(self.ssrc.iter().chain(&index[2..])) {
+            for (byte, with) in nonce[2..]
+                .iter_mut()
+                .zip(self.ssrc.iter().chain(&index[2..]))
+            {
                 *byte ^= with;
             }
             buffer[sealed..end].copy_from_slice(&packet.payload);
             let nonce = Nonce::assume_unique_for_key(nonce);
             let payload = &mut buffer[sealed..end];
-            let tag = self.key.seal_in_place_separate_tag(nonce, aad, payload).expect("it fits");
+            let tag = self
+                .key
+                .seal_in_place_separate_tag(nonce, aad, payload)
+                .expect("it fits");
             at = end + tag.as_ref().len();
             buffer[end..at].copy_from_slice(tag.as_ref());
         }
@@ -118,6 +124,7 @@ impl Bench {
         live.keyframe(BURST, PAYLOAD_LEN);
         live.world.settle();
         live.check_complete();
+        live.video_sent.clear();
         // From here on the clock stands still, and nobody notices that the clients are gone.
         for viewer in std::mem::take(&mut live.viewers) {
             live.world.vanish(viewer.id);
@@ -125,7 +132,9 @@ impl Bench {
         let (algorithm, _) = live.world.link.algorithm();
         Self {
             live,
-            bare: std::iter::repeat_with(|| Bare::new(algorithm)).take(viewers).collect(),
+            bare: std::iter::repeat_with(|| Bare::new(algorithm))
+                .take(viewers)
+                .collect(),
             buffer: vec![0; TRANSMIT_BUFFER_LEN],
         }
     }
@@ -154,7 +163,10 @@ impl Bench {
         let bare = started.elapsed();
 
         let overhead = RTP_HEADER_LEN + 16;
-        assert_eq!(bytes, [self.bare.len() * BURST * (PAYLOAD_LEN + overhead); 2]);
+        assert_eq!(
+            bytes,
+            [self.bare.len() * BURST * (PAYLOAD_LEN + overhead); 2]
+        );
         [core, bare]
     }
 }
@@ -188,12 +200,18 @@ fn main() {
         for _ in 0..rounds / 10 {
             bench.burst();
         }
-        let bursts: Vec<_> = std::iter::repeat_with(|| bench.burst()).take(rounds).collect();
+        let bursts: Vec<_> = std::iter::repeat_with(|| bench.burst())
+            .take(rounds)
+            .collect();
         let each = viewers * BURST;
         let core = median(bursts.iter().map(|b| b[0]).collect(), each);
         let bare = median(bursts.iter().map(|b| b[1]).collect(), each);
-        writeln!(table, "{viewers:7}  {core:6.0}  {bare:6.0}  {:6.2}", core / bare)
-            .expect("a string");
+        writeln!(
+            table,
+            "{viewers:7}  {core:6.0}  {bare:6.0}  {:6.2}",
+            core / bare
+        )
+        .expect("a string");
     }
     report("fanout", &table);
 }

@@ -132,7 +132,7 @@ impl<L: Link> World<L> {
             server,
             link,
             now,
-            clients: Vec::new(),
+            clients: Vec::with_capacity(4096),
             addresses: HashMap::new(),
             requests: 0,
             buffer: vec![0; TRANSMIT_BUFFER_LEN],

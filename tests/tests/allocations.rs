@@ -1,9 +1,7 @@
 //! The fan-out allocates nothing per packet and viewer.
-//!
-//! The file has one test: the counter sees every thread of the process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
 use kvill_core::Config;
@@ -13,16 +11,16 @@ use kvill_tests::client::Options;
 use kvill_tests::memory::{Broadcast, TRANSPORT, Way, World};
 use str0m::format::Codec;
 
-/// Counts what is allocated while it is told to.
+/// Counts how often a thread allocates.
 struct Counting;
 
-static ON: AtomicBool = AtomicBool::new(false);
-static COUNT: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
 
 fn note() {
-    if ON.load(Ordering::Relaxed) {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-    }
+    // A thread that ends has no counter any more.
+    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
 }
 
 // SAFETY: everything is passed on to the system's allocator as it came.
@@ -54,13 +52,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often anything was allocated in `work`.
-fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {
-    COUNT.store(0, Ordering::Relaxed);
-    ON.store(true, Ordering::Relaxed);
-    let result = work();
-    ON.store(false, Ordering::Relaxed);
-    (COUNT.load(Ordering::Relaxed), result)
+/// How often `work` allocates.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = COUNT.get();
+    work();
+    COUNT.get() - before
 }
 
 /// What was allocated on the way of some packets through the server.
@@ -87,7 +83,7 @@ fn pass_through(live: &mut Broadcast, frames: usize, buffer: &mut [u8]) -> Cost 
         live.sound(120);
         for (from, contents) in live.world.outgoing(live.publisher) {
             cost.packets += u64::from(is_rtp(&contents));
-            cost.ingress += allocations(|| live.world.cross(Way::ToServer, from, &contents)).0;
+            cost.ingress += allocations(|| live.world.cross(Way::ToServer, from, &contents));
         }
         let now = live.world.now();
         let server = &mut live.world.server;
@@ -96,8 +92,7 @@ fn pass_through(live: &mut Broadcast, frames: usize, buffer: &mut [u8]) -> Cost 
                 let segment = transmit.segment_size.unwrap_or(transmit.size);
                 cost.sent += transmit.size.div_ceil(segment) as u64;
             }
-        })
-        .0;
+        });
         live.world.skip(Duration::from_millis(20));
         let now = live.world.now();
         let server = &mut live.world.server;
@@ -105,8 +100,7 @@ fn pass_through(live: &mut Broadcast, frames: usize, buffer: &mut [u8]) -> Cost 
             while server.poll_timeout().is_some_and(|d| d.at <= now) {
                 server.handle_timeout(now);
             }
-        })
-        .0;
+        });
         live.video_sent.clear();
         live.audio_sent.clear();
     }

@@ -360,7 +360,10 @@ fn alerts_that_nobody_signed_end_no_session() {
     let mut siege = Siege::new(908);
     let everybody = [siege.publisher, siege.victims[0], siege.victims[1]];
     // close_notify, and what is fatal; as in the handshake's epoch, and as if encrypted.
-    for (n, alert) in [[1, 0], [2, 0], [2, 10], [2, 40], [2, 80]].iter().enumerate() {
+    for (n, alert) in [[1, 0], [2, 0], [2, 10], [2, 40], [2, 80]]
+        .iter()
+        .enumerate()
+    {
         for epoch in [0, 1] {
             for from in everybody {
                 let number = u8::try_from(n).unwrap() + 100;
@@ -397,14 +400,14 @@ fn a_new_handshake_from_a_known_address_ends_no_session() {
 }
 
 #[test]
-fn forged_media_of_the_publisher_is_refused_one_by_one() {
+fn forged_rtp_of_the_publisher_is_refused_one_by_one() {
     let mut siege = Siege::new(910);
     for _ in 0..50 {
         let before = siege.counters();
         for _ in 0..100 {
             let mut forged = noise_that_begins(&mut siege, 0x80);
-            if forged.len() > 1 && siege.rng.bool() {
-                forged[1] = 200;
+            if forged.len() > 1 {
+                forged[1] &= 0x7f;
             }
             let from = siege.publisher;
             siege.send(from, &forged);

@@ -10,7 +10,6 @@ use crate::ids::{self, RequestId, SessionId};
 use crate::ingest::{Extensions, Ingest, Published};
 use crate::media::MediaKind;
 use crate::net::Routes;
-use crate::rtcp::CNAME_LEN;
 use crate::server::Server;
 use crate::server::sessions::{Peer, Publisher, Session, Viewer};
 use crate::signal::answer::{self, Local, Sources};
@@ -65,7 +64,7 @@ impl Server {
             Action::Delete { role, path, secret } => self.delete(now, role, &path, &secret),
         };
         envelope.finish(response.unwrap_or_else(|refusal| {
-            tracing::info!(
+            tracing::debug!(
                 "{} {} refused: {refusal}",
                 request.head.method,
                 request.head.uri.path()
@@ -127,10 +126,10 @@ impl Server {
             plan: &plan,
         };
         let (id, credentials) = self.prepare(&wish)?;
-        let cname = self.rng.cname();
+        let cname = ids::cname(&mut self.rng);
         let (video, audio) = self.sources();
         let sources = Sources {
-            cname: std::str::from_utf8(&cname).unwrap_or_default(),
+            cname: &cname,
             video,
             audio,
         };
@@ -151,7 +150,7 @@ impl Server {
             path: path_id,
             control: Control::new(now, &self.shared, credentials),
             lanes,
-            cname,
+            cname: cname.as_bytes().try_into().unwrap_or_default(),
             media: None,
         };
         Ok(self.settle(
@@ -173,7 +172,7 @@ impl Server {
 
     /// What every session begins with: an id, credentials, and the checks that there is room.
     fn prepare(&mut self, wish: &Wish<'_>) -> Result<(SessionId, Credentials), Refusal> {
-        if self.shutting_down {
+        if self.shutting_down.is_some() {
             return Err(Refusal::ShuttingDown);
         }
         if self.candidates.for_peer(wish.peer).is_empty() {
@@ -301,5 +300,3 @@ fn published(plan: &Plan) -> (Vec<Published>, Extensions) {
         .collect();
     (tracks, extensions)
 }
-
-const _: () = assert!(CNAME_LEN == 16);

@@ -5,17 +5,15 @@ use std::time::{Duration, Instant};
 use is::stun::StunMessage;
 
 use crate::control;
-use crate::egress::Egress;
+use crate::dtls::DATAGRAM_LEN_MAX;
 use crate::ids::{self, PathId, SessionId};
 use crate::ingest;
 use crate::media::MediaKind;
 use crate::net::{Datagram, Kind, Route};
 use crate::rtcp::{self, Feedback};
-use crate::server::sessions::{Media, Peer};
-use crate::server::{Event, Server};
-use crate::srtp::{Opener, Sealer};
+use crate::server::Server;
+use crate::server::sessions::Peer;
 use crate::stats::EndReason;
-use crate::stream::path::Codecs;
 use crate::stream::track::{Packet, Received};
 
 /// An address stays with its session while that one's binding requests are younger than this,
@@ -71,7 +69,9 @@ impl Server {
         }
         let taken = match &mut session.peer {
             Peer::Viewer(viewer) => Ok(viewer.control.handle_stun(now, route, message)),
-            Peer::Publisher(publisher) => publisher.ingest.handle_stun(now, route, contents),
+            Peer::Publisher(publisher) => {
+                publisher.ingest.handle_stun(now, route, contents, &message)
+            }
         };
         match taken {
             Ok(true) => Some((id, Ok(()))),
@@ -120,9 +120,15 @@ impl Server {
             self.counters.dropped_no_session += 1;
             return;
         };
+        if kind == Kind::Dtls && contents.len() > DATAGRAM_LEN_MAX {
+            self.counters.dropped_media += 1;
+            return;
+        }
         let is_publisher = matches!(session.peer, Peer::Publisher(_));
         let taken = match &mut session.peer {
-            Peer::Publisher(publisher) => publisher.ingest.handle_datagram(now, route, contents),
+            Peer::Publisher(publisher) => {
+                publisher.ingest.handle_datagram(now, route, kind, contents)
+            }
             Peer::Viewer(viewer) if kind == Kind::Dtls => {
                 viewer.control.handle_dtls(now, contents).map(|()| true)
             }
@@ -294,140 +300,6 @@ impl Server {
                 outbox.paths.push_back(path_id);
             }
         }
-    }
-
-    fn connect_publisher(&mut self, now: Instant, id: SessionId) -> Result<(), EndReason> {
-        let transports = self.outboxes.len();
-        let Some(session) = self.sessions.get_mut(id) else {
-            return Ok(());
-        };
-        let name = session.path_name.clone();
-        let path_id = self
-            .paths
-            .obtain(&name, transports)
-            .ok_or(EndReason::Conflict)?;
-        let Some(path) = self.paths.get_mut(path_id) else {
-            return Ok(());
-        };
-        let predecessor = path.publisher;
-        if predecessor.is_some() && !self.config.override_publisher {
-            return Err(EndReason::Conflict);
-        }
-        let uuid = session.uuid.clone();
-        session.handshake_until = None;
-        let Some(publisher) = self.sessions.publisher_mut(id) else {
-            return Ok(());
-        };
-        publisher.path = Some(path_id);
-        let mut codecs = Codecs::default();
-        for codec in publisher.ingest.codecs() {
-            match codec.kind() {
-                MediaKind::Video => codecs.video = Some(codec.clone()),
-                MediaKind::Audio => codecs.audio = Some(codec.clone()),
-            }
-        }
-        if !path.goes_on_with(&codecs) {
-            for viewer in self.sessions.viewers_of(path_id) {
-                self.retire(now, viewer, &EndReason::CodecChanged);
-            }
-        }
-        let Some(path) = self.paths.get_mut(path_id) else {
-            return Ok(());
-        };
-        path.begin(id, codecs, self.config.history);
-        tracing::info!(
-            "{name}: {uuid} publishes {}",
-            path.codec_names().join(" and ")
-        );
-        if path.video.is_some() {
-            path.keyframes.want(now);
-        }
-        if let Some(predecessor) = predecessor {
-            self.retire(now, predecessor, &EndReason::Replaced);
-        }
-        self.tell(Event::PublisherJoined {
-            path: name,
-            session: uuid,
-        });
-        self.request_keyframe(now, path_id);
-        Ok(())
-    }
-
-    fn connect_viewer(&mut self, now: Instant, id: SessionId, sealer: Sealer, opener: Opener) {
-        let first_report = self
-            .config
-            .report_interval
-            .mul_f64((0.5 + self.rng.fraction()) / 2.0);
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let Peer::Viewer(viewer) = &mut session.peer else {
-            return;
-        };
-        let Some(route) = viewer.control.selected().filter(|_| viewer.media.is_none()) else {
-            return;
-        };
-        session.handshake_until = None;
-        viewer.media = Some(Media {
-            path: viewer.path,
-            egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname),
-            opener,
-            transport: route.transport,
-            report_at: now + first_report,
-            report_queued: false,
-        });
-        let path_id = viewer.path;
-        let joined = Event::ViewerJoined {
-            path: session.path_name.clone(),
-            session: session.uuid.clone(),
-        };
-        tracing::info!("{}: {} watches", session.path_name, session.uuid);
-        tracing::debug!("{} is at {}", session.uuid, route.remote);
-        self.tell(joined);
-        self.seat(path_id, id, route);
-    }
-
-    /// Gives a viewer its place in the audience of a transport, and its first turn.
-    fn seat(&mut self, path_id: PathId, id: SessionId, route: Route) {
-        let Some(audience) = self
-            .paths
-            .get_mut(path_id)
-            .and_then(|p| p.audience(route.transport))
-        else {
-            return;
-        };
-        let idle = audience.turn().is_none();
-        audience.admit(id);
-        if let Some(outbox) = self
-            .outboxes
-            .get_mut(usize::from(route.transport.0))
-            .filter(|_| idle)
-        {
-            outbox.paths.push_back(path_id);
-        }
-    }
-
-    /// The viewer's route changed: its packets go there from now on.
-    fn move_viewer(&mut self, id: SessionId, route: Route) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let Peer::Viewer(viewer) = &mut session.peer else {
-            return;
-        };
-        let path_id = viewer.path;
-        let Some(media) = viewer
-            .media
-            .as_mut()
-            .filter(|m| m.transport != route.transport)
-        else {
-            return;
-        };
-        let old = std::mem::replace(&mut media.transport, route.transport);
-        if let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(old)) {
-            audience.retire(id);
-        }
-        self.seat(path_id, id, route);
     }
 
     /// A viewer needs a keyframe of its path.

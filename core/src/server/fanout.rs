@@ -52,8 +52,11 @@ impl Server {
                     audience.done();
                 }
                 if let Some((route, filled)) = sent {
+                    let is_due = self.turn(path_id, transport).is_some();
                     let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
-                    outbox.paths.push_back(path_id);
+                    if is_due {
+                        outbox.paths.push_back(path_id);
+                    }
                     return Some(transmit(route, filled.size, filled.segment_size));
                 }
             }
@@ -74,8 +77,13 @@ impl Server {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
             let id = outbox.reports.pop_front()?;
-            if let Some((_, media)) = self.sessions.viewer_mut(id) {
-                media.report_queued = false;
+            let Some((_, media)) = self.sessions.viewer_mut(id) else {
+                continue;
+            };
+            media.report_queued = false;
+            if media.transport != transport {
+                // It has moved since: its next train there takes the report along.
+                continue;
             }
             if let Some((route, filled)) = self.fill(now, id, buffer) {
                 return Some(transmit(route, filled.size, filled.segment_size));

@@ -51,9 +51,18 @@ impl Paths {
 
     pub(super) fn remove(&mut self, id: PathId) -> Option<Path> {
         self.get(id)?;
-        let path = self.slab.try_remove(id.index())?;
-        self.names.remove(&path.name);
-        Some(path)
+        self.release_name(id);
+        self.slab.try_remove(id.index())
+    }
+
+    /// Frees the name of a path that goes on for its viewers' goodbyes only.
+    pub(super) fn release_name(&mut self, id: PathId) {
+        let Some(path) = self.slab.get(id.index()).filter(|p| p.id == id) else {
+            return;
+        };
+        if self.names.get(&path.name) == Some(&id) {
+            self.names.remove(&path.name);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Path> {

@@ -8,10 +8,12 @@ use crate::control::Control;
 use crate::egress::{Egress, LaneConfig};
 use crate::ids::{PathId, SessionId, TransportId};
 use crate::ingest::Ingest;
+use crate::media::MediaKind;
 use crate::net::Routes;
 use crate::rtcp::Cname;
 use crate::signal::Role;
 use crate::srtp::Opener;
+use crate::stream::path::Codecs;
 use crate::time::{Deadline, Reason};
 
 /// A peer whose last valid binding request is this old is gone. Browsers send one every 2.5 s.
@@ -71,6 +73,20 @@ pub(super) struct Media {
     pub(super) report_at: Instant,
     /// They wait for their turn to be sent.
     pub(super) report_queued: bool,
+}
+
+impl Publisher {
+    /// The codecs of its tracks.
+    pub(super) fn codecs(&self) -> Codecs {
+        let mut codecs = Codecs::default();
+        for codec in self.ingest.codecs() {
+            match codec.kind() {
+                MediaKind::Video => codecs.video = Some(codec.clone()),
+                MediaKind::Audio => codecs.audio = Some(codec.clone()),
+            }
+        }
+        codecs
+    }
 }
 
 impl Session {
@@ -172,17 +188,18 @@ impl Sessions {
         self.slab.len()
     }
 
-    pub(super) fn ids(&self) -> Vec<SessionId> {
-        self.slab.iter().map(|(_, s)| s.id).collect()
+    /// Some sessions, at most `count`.
+    pub(super) fn some(&self, count: usize) -> Vec<SessionId> {
+        self.slab.iter().map(|(_, s)| s.id).take(count).collect()
     }
 
-    /// All viewers of a path, connected or not.
-    pub(super) fn viewers_of(&self, path: PathId) -> Vec<SessionId> {
-        let watches = |s: &Session| matches!(&s.peer, Peer::Viewer(v) if v.path == path);
+    /// Viewers of a path, connected or not, at most `count`.
+    pub(super) fn viewers_of(&self, path: PathId, count: usize) -> Vec<SessionId> {
         self.slab
             .iter()
-            .filter(|(_, s)| watches(s))
+            .filter(|(_, s)| matches!(&s.peer, Peer::Viewer(v) if v.path == path))
             .map(|(_, s)| s.id)
+            .take(count)
             .collect()
     }
 }

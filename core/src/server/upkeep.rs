@@ -1,11 +1,10 @@
-//! What time brings: deadlines, and the ends of sessions and paths.
+//! What time brings: deadlines, and whose turn it is.
 
 use std::time::{Duration, Instant};
 
 use crate::ids::{PathId, SessionId};
+use crate::server::Server;
 use crate::server::sessions::{BINDING_TIMEOUT, Peer, Session};
-use crate::server::{Event, Server};
-use crate::signal::Role;
 use crate::stats::EndReason;
 use crate::time::{Deadline, Reason};
 
@@ -13,13 +12,25 @@ use crate::time::{Deadline, Reason};
 /// when much falls due at once; fewer goes round the driver's loop more often.
 const TURNS_MAX: usize = 256;
 
+/// How many sessions end in one call, where many do: each takes a seal or two, and leaves two
+/// datagrams in the queue to the socket.
+const ENDINGS_MAX: usize = 256;
+
 /// Reports that fall due this soon after others go out with them: one wake-up for all.
 const REPORT_SLACK: Duration = Duration::from_millis(10);
 
 impl Server {
     pub(super) fn keep_up(&mut self, now: Instant) {
+        let mut endings = ENDINGS_MAX;
+        if self.shutting_down.is_some() {
+            self.end(now, self.sessions.some(endings), &EndReason::ShutDown);
+            return;
+        }
         let mut reports = 0;
         for _ in 0..TURNS_MAX {
+            if endings == 0 {
+                return;
+            }
             let Some(next) = self.deadlines.next() else {
                 return;
             };
@@ -39,7 +50,7 @@ impl Server {
                 }
                 Owner::Path(slot) => {
                     if let Some(id) = self.paths.in_slot(slot) {
-                        self.keep_up_path(now, id);
+                        endings -= self.keep_up_path(now, id, endings);
                     }
                 }
             }
@@ -98,20 +109,39 @@ impl Server {
         }
     }
 
-    fn keep_up_path(&mut self, now: Instant, id: PathId) {
-        if self
-            .paths
-            .get(id)
-            .is_some_and(|p| p.ends.is_some_and(|at| at <= now))
-        {
-            for viewer in self.sessions.viewers_of(id) {
-                self.retire(now, viewer, &EndReason::PathEnded);
-            }
-            self.paths.remove(id);
-            self.deadlines.set(Owner::Path(id.slot).number(), None);
-            return;
+    /// Returns how many sessions ended with the path, `endings` at most.
+    fn keep_up_path(&mut self, now: Instant, id: PathId, endings: usize) -> usize {
+        let ends = self.paths.get(id).and_then(|path| path.ends.clone());
+        let Some((_, reason)) = ends.filter(|(at, _)| *at <= now) else {
+            self.request_keyframe(now, id);
+            return 0;
+        };
+        let viewers = self.sessions.viewers_of(id, endings);
+        let count = viewers.len();
+        self.end(now, viewers, &reason);
+        if count < endings {
+            self.remove_path(id);
+        } else {
+            self.schedule_path(id);
         }
-        self.request_keyframe(now, id);
+        count
+    }
+
+    fn end(&mut self, now: Instant, sessions: Vec<SessionId>, reason: &EndReason) {
+        for id in sessions {
+            self.retire(now, id, reason);
+        }
+    }
+
+    pub(super) fn remove_path(&mut self, id: PathId) {
+        if self.paths.remove(id).is_some() {
+            self.deadlines.set(Owner::Path(id.slot).number(), None);
+        }
+    }
+
+    /// A session wants no turn any more.
+    pub(super) fn unschedule(&mut self, id: SessionId) {
+        self.deadlines.set(Owner::Session(id.slot).number(), None);
     }
 
     /// Notes when a session wants its turn.
@@ -125,127 +155,13 @@ impl Server {
     pub(super) fn schedule_path(&mut self, id: PathId) {
         let deadline = self.paths.get(id).and_then(|path| {
             let asks = path.keyframes.due().filter(|_| path.publisher.is_some());
-            [(path.ends, Reason::Grace), (asks, Reason::Keyframe)]
+            let ends = path.ends.as_ref().map(|(at, _)| *at);
+            [(ends, Reason::Grace), (asks, Reason::Keyframe)]
                 .into_iter()
                 .filter_map(|(at, reason)| at.map(|at| Deadline { at, reason }))
                 .min_by_key(|d| d.at)
         });
         self.deadlines.set(Owner::Path(id.slot).number(), deadline);
-    }
-
-    /// Ends a session: says goodbye where there is somebody to say it to, and leaves nothing.
-    pub(super) fn retire(&mut self, now: Instant, id: SessionId, reason: &EndReason) {
-        if !matches!(
-            reason,
-            EndReason::Gone | EndReason::PeerClosed | EndReason::Handshake
-        ) {
-            self.say_goodbye(now, id);
-        }
-        let Some(session) = self.sessions.remove(id) else {
-            return;
-        };
-        self.deadlines.set(Owner::Session(id.slot).number(), None);
-        for route in session.routes.iter() {
-            self.unbind(id, route);
-        }
-        match &session.peer {
-            Peer::Publisher(publisher) => {
-                if let Some(path) = publisher.path {
-                    self.leave(now, path, id);
-                }
-            }
-            Peer::Viewer(viewer) => {
-                let seat = viewer.media.as_ref().map(|m| m.transport);
-                let path = self.paths.get_mut(viewer.path);
-                if let Some(audience) = path.zip(seat).and_then(|(path, seat)| path.audience(seat))
-                {
-                    audience.retire(id);
-                }
-            }
-        }
-        match reason {
-            EndReason::Handshake => self.counters.handshake_timeouts += 1,
-            EndReason::Gone => self.counters.gone += 1,
-            _ => {}
-        }
-        self.tell_end(session, reason);
-    }
-
-    fn tell_end(&mut self, session: Session, reason: &EndReason) {
-        let (connected, role) = (session.is_connected(), session.role());
-        let (path, session, reason) = (session.path_name, session.uuid, reason.clone());
-        if connected {
-            tracing::info!("{path}: {role} {session} left: {reason}");
-        } else {
-            tracing::warn!("{path}: {role} {session} did not connect: {reason}");
-        }
-        self.tell(match (connected, role) {
-            (false, _) => Event::HandshakeFailed {
-                path,
-                session,
-                reason,
-            },
-            (true, Role::Publish) => Event::PublisherLeft {
-                path,
-                session,
-                reason,
-            },
-            (true, Role::View) => Event::ViewerLeft {
-                path,
-                session,
-                reason,
-            },
-        });
-    }
-
-    /// A path's publisher is gone: if nobody takes over in time, the path ends.
-    fn leave(&mut self, now: Instant, path_id: PathId, publisher: SessionId) {
-        let Some(path) = self
-            .paths
-            .get_mut(path_id)
-            .filter(|p| p.publisher == Some(publisher))
-        else {
-            return;
-        };
-        path.publisher = None;
-        path.ends = Some(now + self.config.publisher_grace);
-        self.schedule_path(path_id);
-    }
-
-    /// RTCP BYE, then DTLS close_notify.
-    fn say_goodbye(&mut self, now: Instant, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let mut last = Vec::new();
-        match &mut session.peer {
-            Peer::Publisher(publisher) => {
-                publisher.ingest.close();
-                while let Some(progress) = publisher.ingest.poll(&session.routes) {
-                    if let crate::ingest::Progress::Send(route, contents) = progress {
-                        last.push((route, contents));
-                    }
-                }
-            }
-            Peer::Viewer(viewer) => {
-                let path = self.paths.get(viewer.path);
-                if let (Some(media), Some(path), Some(route)) =
-                    (&mut viewer.media, path, viewer.control.selected())
-                    && let Some(goodbye) = media.egress.goodbye(now, &self.clock, path)
-                {
-                    last.push((route, goodbye));
-                }
-                viewer.control.close();
-                while let Some(progress) = viewer.control.poll(&session.routes, &mut self.scratch) {
-                    if let crate::control::Progress::Send(route, contents) = progress {
-                        last.push((route, contents));
-                    }
-                }
-            }
-        }
-        for (route, contents) in last {
-            self.answer(route, contents);
-        }
     }
 }
 

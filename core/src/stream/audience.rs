@@ -27,9 +27,11 @@ impl Audience {
             return;
         };
         self.viewers.swap_remove(place);
-        self.next = 0;
+        if self.next >= self.viewers.len() {
+            self.next = 0;
+        }
         if self.remaining > 0 {
-            // Whoever was moved into the gap might lose its turn: the round begins anew.
+            // Whoever was moved into the gap might lose its turn: all are due again.
             self.remaining = self.viewers.len();
         }
     }
@@ -125,6 +127,24 @@ mod tests {
         assert_eq!(audience.turn(), None);
         assert!(audience.alert());
         assert_eq!(round(&mut audience).len(), 2);
+    }
+
+    #[test]
+    fn regress_leaving_does_not_starve_the_back_of_the_audience() {
+        let mut audience = Audience::default();
+        for slot in 0..100 {
+            audience.admit(viewer(slot));
+        }
+        let mut visits = 0;
+        for leaver in 0..4 {
+            for _ in 0..20 {
+                visits += u32::from(audience.turn() == Some(viewer(60)));
+                audience.done();
+            }
+            audience.retire(viewer(leaver));
+            audience.alert();
+        }
+        assert_eq!(visits, 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::config::HistoryLimits;
 use crate::ids::{PathId, SessionId, TransportId};
 use crate::media::{Codec, Match, MediaKind};
+use crate::stats::EndReason;
 use crate::stream::audience::Audience;
 use crate::stream::keyframes::KeyframeRequests;
 use crate::stream::track::Track;
@@ -20,8 +21,8 @@ pub(crate) struct Path {
     pub(crate) audio: Option<Track>,
     /// Requests for keyframes of the video track.
     pub(crate) keyframes: KeyframeRequests,
-    /// When the path ends, if nobody publishes until then.
-    pub(crate) ends: Option<Instant>,
+    /// When the path ends, if nobody publishes until then, and what its viewers are told.
+    pub(crate) ends: Option<(Instant, EndReason)>,
     /// By transport.
     audiences: Vec<Audience>,
 }
@@ -79,24 +80,29 @@ impl Path {
         self.tracks().map(|t| t.codec().to_string()).collect()
     }
 
-    /// Whether whoever watches what was published so far can watch these codecs.
+    /// Whether whoever watches what was published so far can watch these codecs. Nobody watches a
+    /// path on which nothing was published.
     pub(crate) fn goes_on_with(&self, codecs: &Codecs) -> bool {
-        succeeds(self.video.as_ref(), codecs.video.as_ref())
-            && succeeds(self.audio.as_ref(), codecs.audio.as_ref())
+        let is_new = self.video.is_none() && self.audio.is_none();
+        is_new
+            || (succeeds(self.video.as_ref(), codecs.video.as_ref())
+                && succeeds(self.audio.as_ref(), codecs.audio.as_ref()))
     }
 
-    /// A publisher of these codecs takes over. The tracks go on if they can, or are made anew.
+    /// A publisher of these codecs takes over, with which the path goes on. Tracks are made once
+    /// and never replaced: viewers' packet indices count on it.
     pub(crate) fn begin(&mut self, publisher: SessionId, codecs: Codecs, limits: HistoryLimits) {
+        debug_assert!(self.goes_on_with(&codecs));
         self.publisher = Some(publisher);
         self.ends = None;
-        let goes_on = self.goes_on_with(&codecs);
         for (track, codec) in [
             (&mut self.video, codecs.video),
             (&mut self.audio, codecs.audio),
         ] {
             match (track, codec) {
-                (Some(track), Some(codec)) if goes_on => track.begin(codec),
-                (track, codec) => *track = codec.map(|codec| Track::new(codec, limits)),
+                (Some(track), Some(codec)) => track.begin(codec),
+                (track, Some(codec)) => *track = Some(Track::new(codec, limits)),
+                (_, None) => {}
             }
         }
     }

@@ -1,0 +1,150 @@
+//! DTLS for everybody: one configuration of dimpl, and str0m's way to it.
+//!
+//! Building a configuration runs the crypto library's self-tests, a millisecond of work: it is
+//! built once for the process, and never changes. Publishers' DTLS is inside str0m, which asks a
+//! [`DtlsProvider`] for it; ours gives it the same one.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use dimpl::crypto::NamedGroup;
+use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion};
+use str0m::crypto::dtls::{DtlsInstance, DtlsProvider, DtlsVersion};
+use str0m::crypto::{CryptoError, CryptoProvider};
+
+/// The largest DTLS datagram that is sent: fits any link, IPv6's minimum of 1,280 included.
+const MTU: usize = 1200;
+
+/// The largest DTLS datagram that is taken. A hello with everything in it comes in two of 1,400.
+pub(crate) const DATAGRAM_LEN_MAX: usize = 2048;
+
+/// How many datagrams of a flight dimpl keeps until they make sense.
+const QUEUE_MAX: usize = 30;
+
+/// Room for whatever dimpl has to show, the peer's certificate above all: it cannot be longer than
+/// what is kept of its flight. dimpl panics where a certificate does not fit.
+pub(crate) const OUTPUT_LEN: usize = 64 * 1024;
+
+const _: () = assert!(QUEUE_MAX * DATAGRAM_LEN_MAX < OUTPUT_LEN);
+
+static CONFIG: LazyLock<Result<Arc<Config>, String>> = LazyLock::new(|| {
+    // Binding requests prove an address before DTLS begins, so cookies are not needed.
+    Config::builder()
+        .mtu(MTU)
+        .max_queue_rx(QUEUE_MAX)
+        .use_server_cookie(false)
+        .kx_groups(&[NamedGroup::X25519, NamedGroup::Secp256r1])
+        .build()
+        .map(Arc::new)
+        .map_err(|e| e.to_string())
+});
+
+/// The one configuration, or why the crypto library failed its self-tests.
+pub(crate) fn config() -> Result<Arc<Config>, String> {
+    CONFIG.clone()
+}
+
+/// str0m's crypto, with DTLS by the one configuration.
+pub(crate) fn crypto_provider() -> CryptoProvider {
+    CryptoProvider {
+        dtls_provider: &Provider,
+        ..str0m::crypto::from_feature_flags()
+    }
+}
+
+#[derive(Debug)]
+struct Provider;
+
+impl DtlsProvider for Provider {
+    fn generate_certificate(&self) -> Option<DtlsCertificate> {
+        dimpl::certificate::generate_self_signed_certificate().ok()
+    }
+
+    fn new_dtls(
+        &self,
+        certificate: &DtlsCertificate,
+        now: Instant,
+        _version: DtlsVersion,
+        _mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let config = config().map_err(CryptoError::Other)?;
+        Ok(Box::new(Instance {
+            dtls: Dtls::new_12(config, certificate.clone(), now),
+            scratch: vec![0; OUTPUT_LEN],
+        }))
+    }
+}
+
+/// A publisher's DTLS. str0m polls it into 2,000 bytes; dimpl shows what it has in a buffer that
+/// holds everything, and what does not fit str0m's ends the session.
+#[derive(Debug)]
+struct Instance {
+    dtls: Dtls,
+    scratch: Vec<u8>,
+}
+
+impl DtlsInstance for Instance {
+    fn set_active(&mut self, active: bool) {
+        self.dtls.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), Error> {
+        self.dtls.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> Output<'a> {
+        match self.dtls.poll_output(&mut self.scratch) {
+            Output::Packet(packet) => match carry(packet, buffer) {
+                Some(packet) => Output::Packet(packet),
+                None => Output::CloseNotify,
+            },
+            Output::PeerCert(certificate) => match carry(certificate, buffer) {
+                Some(certificate) => Output::PeerCert(certificate),
+                None => Output::CloseNotify,
+            },
+            Output::ApplicationData(data) => match carry(data, buffer) {
+                Some(data) => Output::ApplicationData(data),
+                None => Output::CloseNotify,
+            },
+            Output::Timeout(at) => Output::Timeout(at),
+            Output::Connected => Output::Connected,
+            Output::KeyingMaterial(material, profile) => Output::KeyingMaterial(material, profile),
+            _ => Output::CloseNotify,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        self.dtls.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, Error> {
+        self.dtls.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.dtls.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.dtls.protocol_version()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.dtls.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.dtls.is_closed()
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        self.dtls.close()
+    }
+}
+
+/// The same bytes in another buffer, if they fit.
+fn carry<'a>(bytes: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let room = buffer.get_mut(..bytes.len())?;
+    room.copy_from_slice(bytes);
+    Some(room)
+}

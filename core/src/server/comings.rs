@@ -1,0 +1,166 @@
+//! Sessions whose handshake is done take their places.
+
+use std::time::Instant;
+
+use crate::egress::Egress;
+use crate::ids::{PathId, SessionId};
+use crate::net::Route;
+use crate::server::sessions::{Media, Peer};
+use crate::server::{Event, Server};
+use crate::srtp::{Opener, Sealer};
+use crate::stats::EndReason;
+
+impl Server {
+    /// A publisher's handshake is done: it takes over its path.
+    pub(super) fn connect_publisher(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+    ) -> Result<(), EndReason> {
+        let Some(session) = self.sessions.get(id) else {
+            return Ok(());
+        };
+        let (name, uuid) = (session.path_name.clone(), session.uuid.clone());
+        let predecessor = self.paths.by_name(&name).and_then(|path| path.publisher);
+        if predecessor.is_some() && !self.config.override_publisher {
+            return Err(EndReason::Conflict);
+        }
+        let codecs = self
+            .sessions
+            .publisher_mut(id)
+            .map(|p| p.codecs())
+            .unwrap_or_default();
+        let present = self.paths.by_name(&name);
+        if let Some(old) = present
+            .filter(|path| !path.goes_on_with(&codecs))
+            .map(|path| path.id)
+        {
+            self.outlive(now, old);
+        }
+        let path_id = self
+            .paths
+            .obtain(&name, self.outboxes.len())
+            .ok_or(EndReason::Conflict)?;
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.handshake_until = None;
+        }
+        if let Some(publisher) = self.sessions.publisher_mut(id) {
+            publisher.path = Some(path_id);
+        }
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return Ok(());
+        };
+        path.begin(id, codecs, self.config.history);
+        tracing::info!(
+            "{name}: {uuid} publishes {}",
+            path.codec_names().join(" and ")
+        );
+        if path.video.is_some() {
+            path.keyframes.want(now);
+        }
+        if let Some(predecessor) = predecessor {
+            self.retire(now, predecessor, &EndReason::Replaced);
+        }
+        self.tell(Event::PublisherJoined {
+            path: name,
+            session: uuid,
+        });
+        self.request_keyframe(now, path_id);
+        Ok(())
+    }
+
+    /// The path's name passes to another, whose codecs its viewers may not be able to play. They
+    /// are told so, by and by.
+    fn outlive(&mut self, now: Instant, path_id: PathId) {
+        self.paths.release_name(path_id);
+        if let Some(path) = self.paths.get_mut(path_id) {
+            path.publisher = None;
+            path.ends = Some((now, EndReason::CodecChanged));
+        }
+        self.schedule_path(path_id);
+    }
+
+    /// A viewer's handshake is done: it takes its seat.
+    pub(super) fn connect_viewer(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        sealer: Sealer,
+        opener: Opener,
+    ) {
+        let first_report = self
+            .config
+            .report_interval
+            .mul_f64((0.5 + self.rng.fraction()) / 2.0);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let Peer::Viewer(viewer) = &mut session.peer else {
+            return;
+        };
+        let Some(route) = viewer.control.selected().filter(|_| viewer.media.is_none()) else {
+            return;
+        };
+        session.handshake_until = None;
+        viewer.media = Some(Media {
+            path: viewer.path,
+            egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname),
+            opener,
+            transport: route.transport,
+            report_at: now + first_report,
+            report_queued: false,
+        });
+        let path_id = viewer.path;
+        let joined = Event::ViewerJoined {
+            path: session.path_name.clone(),
+            session: session.uuid.clone(),
+        };
+        tracing::info!("{}: {} watches", session.path_name, session.uuid);
+        tracing::debug!("{} is at {}", session.uuid, route.remote);
+        self.tell(joined);
+        self.seat(path_id, id, route);
+    }
+
+    /// Gives a viewer its place in the audience of a transport, and its first turn.
+    fn seat(&mut self, path_id: PathId, id: SessionId, route: Route) {
+        let Some(audience) = self
+            .paths
+            .get_mut(path_id)
+            .and_then(|p| p.audience(route.transport))
+        else {
+            return;
+        };
+        let idle = audience.turn().is_none();
+        audience.admit(id);
+        if let Some(outbox) = self
+            .outboxes
+            .get_mut(usize::from(route.transport.0))
+            .filter(|_| idle)
+        {
+            outbox.paths.push_back(path_id);
+        }
+    }
+
+    /// The viewer's route changed: its packets go there from now on.
+    pub(super) fn move_viewer(&mut self, id: SessionId, route: Route) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let Peer::Viewer(viewer) = &mut session.peer else {
+            return;
+        };
+        let path_id = viewer.path;
+        let Some(media) = viewer
+            .media
+            .as_mut()
+            .filter(|m| m.transport != route.transport)
+        else {
+            return;
+        };
+        let old = std::mem::replace(&mut media.transport, route.transport);
+        if let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(old)) {
+            audience.retire(id);
+        }
+        self.seat(path_id, id, route);
+    }
+}
