@@ -17,6 +17,14 @@ use crate::listeners::Listeners;
 use crate::timers::Timers;
 use crate::wake::ReadyQueue;
 
+/// Requests that the core gets per turn. More answers a burst of offers sooner; fewer lets media
+/// through sooner, since the core makes a session and its answer within the turn.
+const REQUESTS_PER_TURN: usize = 4;
+
+/// Connections polled per turn. More reads and answers a burst sooner; fewer lets media through
+/// sooner.
+const POLLS_PER_TURN: usize = 64;
+
 /// What serves HTTP.
 #[derive(Debug)]
 pub(crate) struct Http {
@@ -24,6 +32,8 @@ pub(crate) struct Http {
     connections: Connections,
     gateway: Gateway,
     queue: Arc<ReadyQueue>,
+    /// How many requests the core may still get in this turn.
+    requests_left: usize,
 }
 
 /// What a client wants of the core.
@@ -58,6 +68,7 @@ impl Http {
             connections,
             gateway,
             queue,
+            requests_left: 0,
         })
     }
 
@@ -73,19 +84,23 @@ impl Http {
         self.connections.on_event(key, event);
     }
 
-    /// Lets clients in, and lets those that are ready go on.
+    /// Begins a turn: lets clients in, and lets those that are ready go on, up to the budget.
     pub(crate) fn serve(&mut self, now: Instant) {
-        self.connections.poll();
+        self.requests_left = REQUESTS_PER_TURN;
+        let polled = self.connections.poll(POLLS_PER_TURN);
         self.listeners.accept(now, &mut self.connections);
-        self.connections.poll();
+        self.connections.poll(POLLS_PER_TURN - polled);
     }
 
+    /// What the core is to be told next in this turn: all cancellations, and requests up to the
+    /// budget.
     pub(crate) fn poll_news(&mut self) -> Option<News> {
-        let asked = self
-            .gateway
-            .poll_request()
-            .map(|(id, request)| News::Asked(id, request));
-        asked.or_else(|| self.gateway.poll_cancelled().map(News::Cancelled))
+        if let Some(id) = self.gateway.poll_cancelled() {
+            return Some(News::Cancelled(id));
+        }
+        self.requests_left = self.requests_left.checked_sub(1)?;
+        let (id, request) = self.gateway.poll_request()?;
+        Some(News::Asked(id, request))
     }
 
     pub(crate) fn respond(&mut self, id: RequestId, response: Response) {

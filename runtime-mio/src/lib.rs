@@ -25,6 +25,7 @@ mod connections;
 mod driver;
 mod http;
 mod listeners;
+mod outbox;
 mod reactor;
 mod signals;
 mod stopper;

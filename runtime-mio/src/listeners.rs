@@ -16,6 +16,10 @@ use crate::token::Source;
 /// Shorter comes back sooner; longer logs less while it lasts.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// Clients that each listener lets in per turn. More gets through a burst in fewer turns; fewer
+/// lets media through sooner. The others wait in the system's queue.
+const ACCEPTS_PER_TURN: usize = 16;
+
 /// All HTTP listeners.
 #[derive(Debug)]
 pub(crate) struct Listeners {
@@ -80,8 +84,8 @@ impl Listeners {
     /// Whether [`accept`](Self::accept) has somebody to admit, without an event.
     pub(crate) fn has_more(&self, connections: &Connections) -> bool {
         self.retry_at.is_none()
-            && !connections.is_full()
             && self.list.iter().any(|listener| listener.ready)
+            && !connections.is_full()
     }
 
     /// When [`accept`](Self::accept) is to be called although no event came.
@@ -89,14 +93,18 @@ impl Listeners {
         self.retry_at
     }
 
-    /// Admits whoever waits, as long as there is room. The others wait in the system's queue.
+    /// Admits whoever waits, up to the budget and as long as there is room. The others wait in the
+    /// system's queue.
     pub(crate) fn accept(&mut self, now: Instant, connections: &mut Connections) {
         if self.retry_at.is_some_and(|at| now < at) {
             return;
         }
         self.retry_at = None;
         for listener in &mut self.list {
-            while listener.ready && !connections.is_full() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if !listener.ready || connections.is_full() {
+                    break;
+                }
                 match listener.socket.accept() {
                     Ok((socket, peer)) => {
                         if let Err(error) = connections.admit(socket, peer) {

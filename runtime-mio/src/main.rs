@@ -18,7 +18,8 @@ fn main() -> ExitCode {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted { signal }) => ExitCode::from(exit_code(signal)),
         Err(error) => {
-            eprintln!("kvill: {error}");
+            // Not `eprintln!`: it panics where standard error cannot be written.
+            let _ = writeln!(io::stderr(), "kvill: {error}");
             ExitCode::FAILURE
         }
     }

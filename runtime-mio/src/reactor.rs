@@ -106,6 +106,7 @@ impl Reactor {
             self.transmit(now);
             self.drain_events();
             if let Some(ended) = self.ended(now) {
+                self.transports.iter().for_each(Transport::log_totals);
                 return Ok(ended);
             }
         }
@@ -164,6 +165,7 @@ impl Reactor {
 
     fn serve_http(&mut self, now: Instant) {
         self.http.serve(now);
+        // Ends by the budget of a turn.
         while let Some(news) = self.http.poll_news() {
             match news {
                 News::Asked(id, request) => {
@@ -213,14 +215,16 @@ impl Reactor {
     }
 
     fn stop_if_asked(&mut self, now: Instant) {
+        // Two signals that arrive in one turn ask for one thing: a supervisor may send both.
+        let is_stopping = self.stop_by.is_some();
         let mut asked = self.stopper.is_asked();
         for signal in self.signals.iter_mut().flat_map(StopSignals::take) {
-            if self.stop_by.is_some() || asked {
+            asked = true;
+            if is_stopping {
                 self.interrupted_by = Some(signal);
             }
-            asked = true;
         }
-        if asked && self.stop_by.is_none() {
+        if asked && !is_stopping {
             info!("stopping");
             self.stop_by = Some(now + DRAIN_TIMEOUT);
             self.server.shut_down(now);

@@ -33,6 +33,11 @@ impl Readiness {
         })
     }
 
+    /// Whether something may be there that was not read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.readable.get()
+    }
+
     pub(crate) fn on_event(&self, event: &mio::event::Event) {
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.readable.set(true);

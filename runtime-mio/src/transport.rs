@@ -1,8 +1,7 @@
 //! One UDP socket in the loop.
 //!
 //! Both ways have a budget per turn, so that a busy socket holds up neither another socket nor
-//! timers nor HTTP. A transmit that the socket refuses is kept, with how far it got, and goes
-//! first.
+//! timers nor HTTP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,21 +9,18 @@ use std::time::Instant;
 
 use kvill_core::Server;
 use kvill_core::ids::TransportId;
-use kvill_core::net::{Datagram, TRANSMIT_BUFFER_LEN, Transmit};
+use kvill_core::net::{Datagram, Transmit};
 use kvill_host::address::BindError;
 use kvill_host::udp::{ReceiveBuffers, Sent, UdpSocket};
-use mio::{Interest, Registry};
-use tracing::debug;
+use mio::{Interest, Registry, Token};
+use tracing::{debug, info};
 
+use crate::outbox::{Outbox, Outlet};
 use crate::token::Source;
 
 /// Batches received per turn. More makes longer trains under load; fewer lets timers and HTTP in
 /// sooner.
 const RECEIVES_PER_TURN: usize = 16;
-
-/// Transmits sent per turn. More saves turns; fewer lets the socket be read in between, before its
-/// kernel buffer overflows: 256 trains take about 5 ms.
-const TRANSMITS_PER_TURN: usize = 256;
 
 /// One UDP socket.
 #[derive(Debug)]
@@ -35,21 +31,7 @@ pub(crate) struct Transport {
     watched: mio::net::UdpSocket,
     /// Something may be there to receive.
     readable: bool,
-    /// Something may be there to send: the last turn ended by its budget.
-    unfinished: bool,
-    /// Holds the bytes of the transmit at hand, and of a kept one.
-    buffer: Box<[u8]>,
-    kept: Option<Kept>,
-}
-
-/// A transmit that the socket refused.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    transmit: Transmit,
-    /// Where to go on.
-    next: usize,
-    /// The socket told that it has room again.
-    writable: bool,
+    outbox: Outbox,
 }
 
 impl Transport {
@@ -63,9 +45,7 @@ impl Transport {
                 socket,
                 watched,
                 readable: true,
-                unfinished: false,
-                buffer: vec![0; TRANSMIT_BUFFER_LEN].into(),
-                kept: None,
+                outbox: Outbox::new(),
             })
         };
         bind().map_err(|source| BindError {
@@ -81,7 +61,7 @@ impl Transport {
     }
 
     pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        let token = self.source().into();
+        let token = Source::Transport(self.id.0.into()).into();
         registry.register(&mut self.watched, token, Interest::READABLE)
     }
 
@@ -89,19 +69,19 @@ impl Transport {
         if event.is_readable() || event.is_error() {
             self.readable = true;
         }
-        if let Some(kept) = self.kept.as_mut().filter(|_| event.is_writable()) {
-            kept.writable = true;
+        if event.is_writable() {
+            self.outbox.on_writable();
         }
     }
 
     /// Whether another turn has something to do here, without an event.
     pub(crate) fn has_more(&self) -> bool {
-        self.readable || self.unfinished
+        self.readable || self.outbox.has_more()
     }
 
     /// Whether everything went out.
     pub(crate) fn is_drained(&self) -> bool {
-        self.kept.is_none() && !self.unfinished
+        self.outbox.is_drained()
     }
 
     /// Receives what is there, up to the budget.
@@ -124,57 +104,50 @@ impl Transport {
 
     /// Sends what the core has for this socket, up to the budget or until the socket is full.
     pub(crate) fn transmit(&mut self, now: Instant, server: &mut Server, registry: &Registry) {
-        self.unfinished = false;
-        match self.kept {
-            Some(Kept {
-                writable: false, ..
-            }) => return,
-            Some(Kept { transmit, next, .. }) => {
-                if !self.send(transmit, next) {
-                    return;
-                }
-                self.watch(registry, Interest::READABLE);
-            }
-            None => {}
-        }
-        for _ in 0..TRANSMITS_PER_TURN {
-            let Some(transmit) = server.poll_transmit(now, self.id, &mut self.buffer) else {
-                return;
-            };
-            if !self.send(transmit, 0) {
-                // Only now: a socket reports room after every packet that left.
-                self.watch(registry, Interest::READABLE | Interest::WRITABLE);
-                return;
-            }
-        }
-        self.unfinished = true;
+        let id = self.id;
+        let mut outlet = Watched {
+            socket: &mut self.socket,
+            watched: &mut self.watched,
+            token: Source::Transport(id.0.into()).into(),
+            registry,
+        };
+        self.outbox
+            .flush(&mut outlet, |buffer| server.poll_transmit(now, id, buffer));
     }
 
-    /// Returns whether it is gone; if not, it is kept.
-    fn send(&mut self, transmit: Transmit, from: usize) -> bool {
-        let Some(contents) = self.buffer.get(..transmit.size) else {
-            debug_assert!(false, "a transmit lies within the buffer");
-            return true;
-        };
-        self.kept = match self.socket.send(&transmit, contents, from) {
-            Sent::Done => None,
-            Sent::Full { next } => Some(Kept {
-                transmit,
-                next,
-                writable: false,
-            }),
-        };
-        self.kept.is_none()
+    /// Tells what became of all that was to be sent.
+    pub(crate) fn log_totals(&self) {
+        let counters = self.socket.counters();
+        info!(
+            local = %self.local_address(),
+            sends = counters.sends,
+            datagrams = counters.datagrams,
+            too_large = counters.too_large,
+            failed = counters.failed,
+            trains_split = counters.trains_split,
+            full = counters.full,
+            "UDP totals"
+        );
+    }
+}
+
+/// The socket, and how the loop watches it.
+struct Watched<'a> {
+    socket: &'a mut UdpSocket,
+    watched: &'a mut mio::net::UdpSocket,
+    token: Token,
+    registry: &'a Registry,
+}
+
+impl Outlet for Watched<'_> {
+    fn send(&mut self, transmit: &Transmit, contents: &[u8], from: usize) -> Sent {
+        self.socket.send(transmit, contents, from)
     }
 
-    fn watch(&mut self, registry: &Registry, interest: Interest) {
-        let token = self.source().into();
-        if let Err(error) = registry.reregister(&mut self.watched, token, interest) {
+    fn watch(&mut self, interest: Interest) {
+        let result = self.registry.reregister(self.watched, self.token, interest);
+        if let Err(error) = result {
             debug!(%error, "a UDP socket could not be watched");
         }
-    }
-
-    fn source(&self) -> Source {
-        Source::Transport(self.id.0.into())
     }
 }

@@ -3,7 +3,7 @@
 //! Waking puts a connection into a queue, once, and ends the loop's sleep only if it sleeps: from
 //! the loop's own thread a wake-up costs no system call.
 
-use std::mem;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -11,7 +11,7 @@ use std::task::{Wake, Waker};
 /// The connections that are to be polled.
 #[derive(Debug)]
 pub(crate) struct ReadyQueue {
-    ready: Mutex<Vec<Arc<Ticket>>>,
+    ready: Mutex<VecDeque<Arc<Ticket>>>,
     asleep: AtomicBool,
     waker: Arc<mio::Waker>,
 }
@@ -43,11 +43,13 @@ impl ReadyQueue {
         }))
     }
 
-    /// Takes what is queued: each connection once.
-    pub(crate) fn take(&self) -> Vec<usize> {
-        let ready = mem::take(&mut *self.lock());
+    /// Takes what is queued, at most `count_max` of it: each connection once, the first queued
+    /// first.
+    pub(crate) fn take(&self, count_max: usize) -> Vec<usize> {
+        let mut ready = self.lock();
+        let count = ready.len().min(count_max);
         ready
-            .iter()
+            .drain(..count)
             .map(|ticket| {
                 ticket.queued.store(false, Ordering::Release);
                 ticket.key
@@ -67,7 +69,7 @@ impl ReadyQueue {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Ticket>>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Ticket>>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,7 +80,7 @@ impl Wake for Ticket {
             return;
         }
         let queue = Arc::clone(&self.queue);
-        queue.lock().push(self);
+        queue.lock().push_back(self);
         if queue.asleep.swap(false, Ordering::SeqCst) {
             // Fails only where the loop is gone already.
             let _ = queue.waker.wake();
@@ -104,10 +106,25 @@ mod tests {
         first.wake_by_ref();
         second.wake_by_ref();
         first.wake_by_ref();
-        assert_eq!(queue.take(), [1, 2]);
-        assert!(queue.take().is_empty());
+        assert_eq!(queue.take(9), [1, 2]);
+        assert!(queue.take(9).is_empty());
         first.wake_by_ref();
-        assert_eq!(queue.take(), [1]);
+        assert_eq!(queue.take(9), [1]);
+    }
+
+    #[test]
+    fn what_is_above_the_budget_stays_queued_and_goes_first() {
+        let poll = Poll::new().unwrap();
+        let queue = ReadyQueue::new(Arc::new(
+            mio::Waker::new(poll.registry(), Token(0)).unwrap(),
+        ));
+        let wakers: Vec<_> = (0..3).map(|key| queue.waker(key)).collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+        assert_eq!(queue.take(2), [0, 1]);
+        assert!(!queue.fall_asleep(), "something is queued");
+        queue.rise();
+        wakers[0].wake_by_ref();
+        assert_eq!(queue.take(2), [2, 0]);
     }
 
     #[test]
@@ -123,7 +140,7 @@ mod tests {
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty());
         assert!(!queue.fall_asleep(), "something is queued");
-        queue.take();
+        queue.take(1);
 
         assert!(queue.fall_asleep());
         waker.wake_by_ref();

@@ -25,13 +25,19 @@ struct Running {
 impl Running {
     /// Starts on free ports and reads the banner to its end.
     fn start() -> Self {
+        Self::start_with_log("info", Stdio::piped())
+    }
+
+    fn start_with_log(level: &str, log: Stdio) -> Self {
         let addresses = [
             "--http-address",
             "127.0.0.1:0",
             "--udp-address",
             "127.0.0.1:0",
+            "--log-level",
+            level,
         ];
-        let mut child = kvill(&addresses).spawn().unwrap();
+        let mut child = kvill(&addresses).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut banner = String::new();
         while !banner.contains("stops the server") {
@@ -111,6 +117,68 @@ fn sigterm_and_sigint_stop_it_within_a_second() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn regress_signals_that_arrive_together_are_not_a_second_one() {
+    let mut running = Running::start();
+    running.signal("STOP");
+    let stat = format!("/proc/{}/stat", running.child.id());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        std::thread::yield_now();
+    }
+    running.signal("INT");
+    running.signal("TERM");
+    running.signal("CONT");
+    let (code, _) = running.wait();
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn regress_a_log_that_cannot_be_written_ends_nothing() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut running = Running::start_with_log("debug", full.into());
+    let post = "POST /live/whip HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\n\
+                Content-Length: 3\r\nConnection: close\r\n\r\nv=0";
+    assert!(ask(&running, post).starts_with("HTTP/1.1 4"));
+    let get = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert!(ask(&running, get).starts_with("HTTP/1.1 200 OK\r\n"));
+    // Stopping is logged too.
+    running.signal("TERM");
+    assert_eq!(running.wait().0, Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_error_that_cannot_be_written_still_is_the_exit_code() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = kvill(&["--additional-hosts", ""])
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn the_totals_are_logged_at_the_end() {
+    let mut running = Running::start();
+    running.signal("TERM");
+    running.wait();
+    let mut log = String::new();
+    let mut stderr = running.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(
+        log.contains("UDP totals") && log.contains("datagrams="),
+        "{log}"
+    );
+}
+
+#[test]
 fn an_http_port_in_use_is_named_and_explained() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -183,14 +251,19 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn it_serves_until_it_is_stopped() {
     let running = Running::start();
+    let get = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = ask(&running, get);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+/// Sends a request and reads all that comes back.
+fn ask(running: &Running, request: &str) -> String {
     let mut stream = TcpStream::connect(running.http_address()).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))
         .unwrap();
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    answer
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Reads `:8889` (all addresses, IPv6 and IPv4), `127.0.0.1:8889` or `[::1]:8889`. Port 0 lets the
-/// system choose a free one.
+/// system choose a free one. An IPv4-mapped address is taken for the IPv4 address it maps.
 ///
 /// # Errors
 /// A sentence that says what is wrong and shows an address that works.
 pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(address);
+        return Ok(canonical(address));
     }
     if let Some(port) = text.strip_prefix(':') {
         return match port.parse() {
@@ -52,12 +52,10 @@ fn explain_bad_address(text: &str) -> String {
 /// An address as the core wants it: an IPv4-mapped IPv6 address becomes the IPv4 address it maps.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
-            None => address,
-        },
-        SocketAddr::V4(_) => address,
+    match address.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), address.port()),
+        // Keeps its scope.
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -138,6 +136,15 @@ mod tests {
         assert_eq!(
             parse_listen_address("[::1]:8889").unwrap(),
             "[::1]:8889".parse().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_mapped_listen_address_is_an_ipv4_address() {
+        // A socket of IPv6 only cannot be bound to it.
+        assert_eq!(
+            parse_listen_address("[::ffff:127.0.0.1]:8889").unwrap(),
+            "127.0.0.1:8889".parse().unwrap()
         );
     }
 

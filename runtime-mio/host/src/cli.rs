@@ -1,16 +1,22 @@
 //! The command line.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+mod hosts;
+mod lists;
+
+use std::net::SocketAddr;
 
 use clap::Parser;
 use clap::builder::styling::{AnsiColor, Styles};
 use kvill_core::Config;
 use kvill_core::config::IceServer;
 
-use crate::address::{canonical, parse_listen_address};
+use crate::address::parse_listen_address;
 use crate::http::Limits;
 use crate::logging::LogLevel;
 use crate::settings::Settings;
+pub use hosts::HostError;
+use hosts::resolve;
+use lists::{parse_ice_server, parse_origin};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -81,29 +87,6 @@ pub struct Arguments {
     pub log_level: LogLevel,
 }
 
-/// A host of `--additional-hosts` that is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The resolver failed.
-    #[error(
-        "`--additional-hosts {host}` cannot be resolved: {source}. Check the name, or give its IP address"
-    )]
-    Unresolvable {
-        /// As it was given.
-        host: String,
-        /// What the resolver said.
-        source: std::io::Error,
-    },
-    /// The resolver knows the name, and no address.
-    #[error(
-        "`--additional-hosts {host}` has no IP address. Check the name, or give its IP address"
-    )]
-    NoAddress {
-        /// As it was given.
-        host: String,
-    },
-}
-
 impl Arguments {
     /// Turns what was written into what is to be done. Resolves names, and waits for the resolver.
     ///
@@ -133,77 +116,10 @@ impl Arguments {
     }
 }
 
-fn resolve(host: &str) -> Result<Vec<IpAddr>, HostError> {
-    if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
-        return Ok(vec![ip]);
-    }
-    let addresses = (host, 0)
-        .to_socket_addrs()
-        .map_err(|source| HostError::Unresolvable {
-            host: host.to_owned(),
-            source,
-        })?;
-    let ips: Vec<_> = addresses.map(|address| canonical(address).ip()).collect();
-    if ips.is_empty() {
-        return Err(HostError::NoAddress {
-            host: host.to_owned(),
-        });
-    }
-    Ok(ips)
-}
-
-fn parse_ice_server(text: &str) -> Result<IceServer, String> {
-    let (url, credentials) = match text.split_once(',') {
-        Some((url, credentials)) => (url, Some(credentials)),
-        None => (text, None),
-    };
-    let Some((scheme @ ("stun" | "stuns" | "turn" | "turns"), host)) = url.split_once(':') else {
-        return Err(
-            "it has to begin with stun:, stuns:, turn: or turns:, `stun:stun.example.com:3478` say"
-                .into(),
-        );
-    };
-    if host.is_empty() || host.starts_with("//") || host.contains(['"', '<', '>', ' ']) {
-        return Err(format!(
-            "a host follows the colon at once, `{scheme}:{scheme}.example.com:3478` say"
-        ));
-    }
-    let is_turn = scheme.starts_with("turn");
-    let (username, credential) = match credentials.map(|credentials| credentials.split_once(',')) {
-        Some(Some((user, password))) if is_turn && !user.is_empty() => {
-            (Some(user.to_owned()), Some(password.to_owned()))
-        }
-        None if !is_turn => (None, None),
-        _ if is_turn => {
-            return Err(format!(
-                "a TURN server needs a user and a password: `{url},USER,PASSWORD`"
-            ));
-        }
-        _ => return Err(format!("a STUN server takes no user: `{url}`")),
-    };
-    Ok(IceServer {
-        url: url.to_owned(),
-        username,
-        credential,
-    })
-}
-
-fn parse_origin(text: &str) -> Result<String, String> {
-    if text == "*" {
-        return Ok(text.to_owned());
-    }
-    let good = "`https://example.com` say, or `*` for any";
-    match text.split_once("://") {
-        Some(("http" | "https", host)) if host.contains('/') => Err(format!(
-            "an origin has no path, and no slash at its end: {good}"
-        )),
-        Some(("http" | "https", host)) if !host.is_empty() => Ok(text.to_owned()),
-        _ => Err(format!("an origin is a scheme and a host: {good}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -255,43 +171,6 @@ mod tests {
     fn a_bad_address_shows_a_good_one() {
         let error = parse(&["--http-address", "8889"]).unwrap_err();
         assert!(error.contains("`:8889`"), "{error}");
-    }
-
-    #[test]
-    fn ice_servers_are_checked() {
-        let server = parse_ice_server("turn:turn.example.com:3478?transport=tcp,me,a,b").unwrap();
-        assert_eq!(server.url, "turn:turn.example.com:3478?transport=tcp");
-        assert_eq!(
-            (server.username.as_deref(), server.credential.as_deref()),
-            (Some("me"), Some("a,b"))
-        );
-        assert!(parse_ice_server("stun:stun.example.com:3478").is_ok());
-        for bad in [
-            "example.com",
-            "http://x",
-            "stun://x",
-            "stun:",
-            "turn:x",
-            "turn:x,me",
-            "stun:x,me,pw",
-        ] {
-            assert!(parse_ice_server(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn origins_are_checked() {
-        assert!(parse_origin("https://example.com:8443").is_ok());
-        assert!(parse_origin("http://*.example.com").is_ok());
-        for bad in [
-            "example.com",
-            "https://example.com/",
-            "https://",
-            "ftp://x",
-            "",
-        ] {
-            assert!(parse_origin(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod body;
 mod connection;
+mod refusal;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -47,7 +48,10 @@ pub struct Limits {
     /// From the end of one request to the first byte of the next. Includes the time that the
     /// client takes to fetch the response.
     pub idle_timeout: Duration,
-    /// Connections at a time. Further ones wait in the system's queue until one closes.
+    /// From the end of what the client sends to the answer, if that is still to come.
+    pub half_closed_timeout: Duration,
+    /// Connections at a time. A further one takes the place of the one that has been idle longest;
+    /// while none is idle, it waits in the system's queue until one closes.
     pub connections_max: usize,
 }
 
@@ -56,7 +60,8 @@ impl Default for Limits {
         Self {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
+            idle_timeout: Duration::from_secs(10),
+            half_closed_timeout: Duration::from_secs(5),
             connections_max: 1_000,
         }
     }
@@ -154,9 +159,12 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let body = match read_body(body, &*self.timer, self.limits.body_timeout).await {
             Ok(body) => body,
-            Err(BodyError::TimedOut) => return Ok(body::request_timeout().map(Full::new)),
+            Err(BodyError::TimedOut) => return Ok(refusal::request_timeout().map(Full::new)),
             Err(BodyError::Broken(error)) => return Err(error),
         };
+        if !refusal::has_its_host(&head) {
+            return Ok(refusal::host_missing().map(Full::new));
+        }
         let request = Request {
             peer: canonical(peer),
             tls: false,

@@ -13,7 +13,7 @@ pub enum LogLevel {
     Warn,
     /// And comings and goings.
     Info,
-    /// And addresses, refusals and the steps of each session.
+    /// And addresses, refused requests and the steps of each session.
     Debug,
     /// And every packet.
     Trace,
@@ -22,12 +22,15 @@ pub enum LogLevel {
 /// Crates that log their inner steps as if they were events of the server.
 const CHATTY: [&str; 4] = ["str0m", "is", "dimpl", "str0m_proto"];
 
-/// Starts logging, once per process: a second call changes nothing.
+/// Starts logging, once per process: a second call changes nothing. Where standard error cannot be
+/// written (a full disk, a reader that went away), lines are lost, and nothing else happens.
 pub fn start(level: LogLevel) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(directives(level)))
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
+        // It would tell of a failed write on standard error, and panic as that fails too.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Timer;
-use kvill_core::signal::{MAX_BODY_LEN, Response};
+use kvill_core::signal::MAX_BODY_LEN;
 
 /// How much of a body that is too long is read and thrown away, in bytes, so that its client gets
 /// to read the refusal: closing a socket with unread data resets the connection. A longer body
@@ -51,22 +51,4 @@ pub(super) async fn read_body(
         kept.extend_from_slice(&data[..data.len().min(room)]);
     }
     Ok(kept.freeze())
-}
-
-/// The answer to a body that did not come in time (RFC 9110 §15.5.9).
-pub(super) fn request_timeout() -> Response {
-    let body =
-        br#"{"status":"error","error":"the request body did not arrive in time: send it at once"}"#;
-    let mut response = http::Response::new(Bytes::from_static(body));
-    *response.status_mut() = http::StatusCode::REQUEST_TIMEOUT;
-    let headers = response.headers_mut();
-    headers.insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/json"),
-    );
-    headers.insert(
-        http::header::CONNECTION,
-        http::HeaderValue::from_static("close"),
-    );
-    response
 }

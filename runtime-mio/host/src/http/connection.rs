@@ -54,6 +54,7 @@ impl Gateway {
         let pace = Rc::new(Pace {
             phase: Cell::new(Phase::Header),
             since: Cell::new(self.timer.now()),
+            half_closed_at: Cell::new(None),
             timer: Rc::clone(&self.timer),
         });
         let stream = Watched {
@@ -67,6 +68,8 @@ impl Gateway {
         };
         let http = http1::Builder::new()
             .header_read_timeout(None)
+            // A client that has said all may still listen (RFC 9112 §9.6).
+            .half_close(true)
             .max_buf_size(HEADER_LEN_MAX)
             .serve_connection(stream, endpoint);
         Connection {
@@ -83,6 +86,19 @@ impl<I: Read + Write + Unpin + 'static> Connection<I> {
     /// Lets a request under way have its answer, then closes. To be polled after.
     pub fn shut_down(&mut self) {
         self.http.as_mut().graceful_shutdown();
+    }
+
+    /// Since when it waits for its client's next request, if it does. Then it may be closed
+    /// (RFC 9112 §9.5).
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.pace.phase.get() == Phase::Idle).then(|| self.pace.since.get())
+    }
+
+    /// The client sends no more. It may wait for its answer or be gone: the stream looks the same,
+    /// so its request is given up after [`Limits::half_closed_timeout`]. To be polled after.
+    pub fn on_half_closed(&self) {
+        self.pace.half_closed_at.set(Some(self.timer.now()));
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -135,6 +151,8 @@ enum Phase {
 struct Pace {
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// When the client said that it sends no more.
+    half_closed_at: Cell<Option<Instant>>,
     timer: Rc<dyn Timer>,
 }
 
@@ -153,7 +171,10 @@ impl Pace {
     fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match self.phase.get() {
             Phase::Header => Some(self.since.get() + limits.header_timeout),
-            Phase::Busy => None,
+            Phase::Busy => {
+                let since = self.half_closed_at.get()?.max(self.since.get());
+                Some(since + limits.half_closed_timeout)
+            }
             Phase::Idle => Some(self.since.get() + limits.idle_timeout),
         }
     }

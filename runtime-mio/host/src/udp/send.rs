@@ -61,21 +61,28 @@ impl UdpSocket {
             contents.len() == transmit.size,
             "the contents are the transmit's bytes"
         );
-        let sent = self.send_chunks(transmit, contents, from);
+        let sent = self.send_chunks(transmit, contents, from, Self::try_send);
         if self.gso && self.state.max_gso_segments() == 1 {
             self.restore_gso();
         }
         sent
     }
 
-    fn send_chunks(&mut self, transmit: &Transmit, contents: &[u8], from: usize) -> Sent {
+    /// `try_send` makes one system call.
+    pub(super) fn send_chunks(
+        &mut self,
+        transmit: &Transmit,
+        contents: &[u8],
+        from: usize,
+        mut try_send: impl FnMut(&Self, &Transmit, &[u8], usize) -> io::Result<()>,
+    ) -> Sent {
         let segment_len = transmit.segment_size.unwrap_or(contents.len()).max(1);
         let mut segments_max = self.segments_max(segment_len);
         let mut refusal: Option<io::Error> = None;
         let mut next = from;
         while let Some(rest) = contents.get(next..).filter(|rest| !rest.is_empty()) {
             let chunk = &rest[..rest.len().min(segments_max * segment_len)];
-            let result = self.try_send(transmit, chunk, segment_len);
+            let result = try_send(self, transmit, chunk, segment_len);
             if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
                 self.counters.full += 1;
                 return Sent::Full { next };
@@ -95,6 +102,12 @@ impl UdpSocket {
                     self.counters.sends += 1;
                     self.counters.datagrams += segments;
                 }
+                Err(error) if refusal.as_ref().is_some_and(is_invalid) && is_invalid(&error) => {
+                    // An address of the transmit cannot work: it meets every segment.
+                    let segments = rest.len().div_ceil(segment_len) as u64;
+                    self.count_dropped(&error, segments, transmit);
+                    return Sent::Done;
+                }
                 Err(error) => self.count_dropped(&error, segments, transmit),
             }
             next += chunk.len();
@@ -103,6 +116,9 @@ impl UdpSocket {
     }
 
     fn segments_max(&self, segment_len: usize) -> usize {
+        if !self.gso {
+            return 1;
+        }
         self.state
             .max_gso_segments()
             .min(PAYLOAD_LEN_MAX / segment_len)
@@ -167,9 +183,23 @@ impl UdpSocket {
     fn count_dropped(&mut self, error: &io::Error, segments: u64, transmit: &Transmit) {
         let destination = transmit.destination;
         if quinn_udp::is_msg_size_err(error) {
+            if self.counters.too_large == 0 {
+                warn!(
+                    local = %self.local, %destination, %error,
+                    "a datagram was larger than the system sends: look at the MTU of the interfaces, \
+                     and at what publishers send; further ones are logged at DEBUG and counted"
+                );
+            }
             self.counters.too_large += segments;
             debug!(%destination, "a datagram too large for the path was dropped");
         } else {
+            if self.counters.failed == 0 {
+                warn!(
+                    local = %self.local, %destination, %error,
+                    "datagrams could not be sent: look at routes, the firewall and whether this \
+                     machine's addresses changed; further ones are logged at DEBUG and counted"
+                );
+            }
             self.counters.failed += segments;
             debug!(%destination, %error, "datagrams could not be sent");
         }
@@ -179,9 +209,12 @@ impl UdpSocket {
 /// Whether the segments of a train may do better one by one. Other errors (no route, a firewall)
 /// meet each of them.
 fn concerns_train(error: &io::Error) -> bool {
-    quinn_udp::is_msg_size_err(error)
-        || is_io_error(error)
-        || error.kind() == io::ErrorKind::InvalidInput
+    quinn_udp::is_msg_size_err(error) || is_io_error(error) || is_invalid(error)
+}
+
+/// `EINVAL`: a device without GSO, or an address that cannot work.
+fn is_invalid(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// `EIO`: the device cannot compute the checksums that GSO needs, whatever the size.

@@ -89,6 +89,16 @@ fn check_train(from: &mut UdpSocket, source: &str, to: &UdpSocket, destination: 
         assert_eq!(arrived.remote, at(source, from));
     }
     assert_eq!(from.counters().datagrams, 21);
+    if from.state.max_gso_segments() > 1 {
+        assert_eq!(from.counters().sends, 1, "one system call for the train");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn linux_has_gso() {
+    // Or the tests above did not see a train.
+    assert!(bind("127.0.0.1:0").state.max_gso_segments() > 1);
 }
 
 #[test]
@@ -161,6 +171,70 @@ fn a_train_goes_segment_by_segment_where_there_is_no_gso() {
         .map(|arrived| arrived.contents.len())
         .collect();
     assert_eq!(lens, [100, 50], "a retried train goes on where it was");
+}
+
+#[test]
+fn a_train_arrives_whole_and_in_order_after_gso_was_given_up() {
+    let to = bind("127.0.0.1:0");
+    let mut from = bind("127.0.0.1:0");
+    from.gso = false;
+    let contents = numbered_bytes(7 * 1_100 + 321);
+    let train = transmit("127.0.0.1", to.local_address(), contents.len(), Some(1_100));
+    assert_eq!(from.send(&train, &contents, 0), Sent::Done);
+    let arrived = receive(&to, 8);
+    for (arrived, expected) in arrived.iter().zip(contents.chunks(1_100)) {
+        assert_eq!(arrived.contents, expected);
+    }
+    assert_eq!(from.counters().sends, 8);
+    assert_eq!(from.counters().datagrams, 8);
+    assert_eq!(from.counters().trains_split, 0);
+}
+
+#[test]
+fn a_full_socket_says_where_to_go_on() {
+    let mut from = bind("127.0.0.1:0");
+    from.gso = false;
+    let contents = numbered_bytes(250);
+    let train = transmit("0.0.0.0", at("127.0.0.1", &from), 250, Some(100));
+    let mut calls = 0;
+    let sent = from.send_chunks(&train, &contents, 0, |_, _, _, _| {
+        calls += 1;
+        if calls == 3 {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!(sent, Sent::Full { next: 200 });
+    assert_eq!(from.counters().datagrams, 2);
+    assert_eq!(from.counters().full, 1);
+
+    let mut rest = Vec::new();
+    let sent = from.send_chunks(&train, &contents, 200, |_, _, chunk, _| {
+        rest.extend_from_slice(chunk);
+        Ok(())
+    });
+    assert_eq!(sent, Sent::Done);
+    assert_eq!(rest, contents[200..]);
+}
+
+#[test]
+fn a_transmit_whose_address_cannot_work_costs_two_system_calls() {
+    let mut from = bind("0.0.0.0:0");
+    if from.state.max_gso_segments() == 1 {
+        return;
+    }
+    let contents = numbered_bytes(4_000);
+    let nowhere = "127.0.0.1:0".parse().unwrap();
+    let train = transmit("0.0.0.0", nowhere, contents.len(), Some(100));
+    let mut calls = 0;
+    let sent = from.send_chunks(&train, &contents, 0, |socket, transmit, chunk, len| {
+        calls += 1;
+        socket.try_send(transmit, chunk, len)
+    });
+    assert_eq!(sent, Sent::Done);
+    assert_eq!(calls, 2);
+    assert_eq!(from.counters().failed, 40);
 }
 
 #[test]
