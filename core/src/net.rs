@@ -118,21 +118,27 @@ impl Routes {
         self.heard < HEARD_MAX || self.to(remote).is_some()
     }
 
-    /// Remembers how a datagram came. Returns the way that is forgotten for it: the oldest where
-    /// there are too many, or the one by another transport to the same address.
+    /// Remembers how a datagram came. Where there are too many ways, the one that carried nothing
+    /// for longest is forgotten, and returned.
     pub(crate) fn note(&mut self, route: Route) -> Option<Route> {
-        if let Some(known) = self.routes.iter_mut().find(|r| r.remote == route.remote) {
-            let old = std::mem::replace(known, route);
-            return (old.transport != route.transport).then_some(old);
-        }
-        self.heard = self.heard.saturating_add(1);
-        let forgotten = self.routes.is_full().then(|| self.routes.remove(0));
+        let same = |r: &Route| (r.transport, r.remote) == (route.transport, route.remote);
+        let forgotten = match self.routes.iter().position(same) {
+            Some(known) => {
+                self.routes.remove(known);
+                None
+            }
+            None => {
+                self.heard = self.heard.saturating_add(1);
+                self.routes.is_full().then(|| self.routes.remove(0))
+            }
+        };
         let _ = self.routes.push(route);
         forgotten
     }
 
+    /// The way to an address that carried something last.
     pub(crate) fn to(&self, remote: SocketAddr) -> Option<Route> {
-        self.routes.iter().find(|r| r.remote == remote).copied()
+        self.routes.iter().rfind(|r| r.remote == remote).copied()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Route> + '_ {

@@ -13,6 +13,8 @@ mod goings;
 mod outbox;
 mod paths;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::VecDeque;

@@ -296,7 +296,8 @@ impl Server {
             return;
         };
         for (outbox, (_, audience)) in self.outboxes.iter_mut().zip(path.audiences()) {
-            if audience.alert() {
+            audience.alert();
+            if audience.enqueue() {
                 outbox.paths.push_back(path_id);
             }
         }

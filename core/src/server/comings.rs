@@ -130,12 +130,12 @@ impl Server {
         else {
             return;
         };
-        let idle = audience.turn().is_none();
         audience.admit(id);
+        let enters = audience.enqueue();
         if let Some(outbox) = self
             .outboxes
             .get_mut(usize::from(route.transport.0))
-            .filter(|_| idle)
+            .filter(|_| enters)
         {
             outbox.paths.push_back(path_id);
         }

@@ -6,6 +6,7 @@ use crate::egress::{Filled, Tally};
 use crate::ids::{PathId, SessionId, TransportId};
 use crate::net::{Route, Transmit};
 use crate::server::Server;
+use crate::stream::audience::Audience;
 
 impl Server {
     pub(super) fn next_transmit(
@@ -41,18 +42,19 @@ impl Server {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
             let path_id = outbox.paths.pop_front()?;
-            while let Some(id) = self.turn(path_id, transport) {
+            if let Some(audience) = self.audience(path_id, transport) {
+                audience.on_dequeued();
+            }
+            while let Some(id) = self.audience(path_id, transport).and_then(|a| a.turn()) {
                 let sent = self.fill(now, id, buffer);
                 let more = sent.is_some_and(|(_, filled)| filled.more);
-                let audience = self
-                    .paths
-                    .get_mut(path_id)
-                    .and_then(|p| p.audience(transport));
-                if let Some(audience) = audience.filter(|_| !more) {
+                if let Some(audience) = self.audience(path_id, transport).filter(|_| !more) {
                     audience.done();
                 }
                 if let Some((route, filled)) = sent {
-                    let is_due = self.turn(path_id, transport).is_some();
+                    let is_due = self
+                        .audience(path_id, transport)
+                        .is_some_and(Audience::enqueue);
                     let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
                     if is_due {
                         outbox.paths.push_back(path_id);
@@ -63,8 +65,8 @@ impl Server {
         }
     }
 
-    fn turn(&mut self, path: PathId, transport: TransportId) -> Option<SessionId> {
-        self.paths.get_mut(path)?.audience(transport)?.turn()
+    fn audience(&mut self, path: PathId, transport: TransportId) -> Option<&mut Audience> {
+        self.paths.get_mut(path)?.audience(transport)
     }
 
     /// The next report of a viewer that had no media to send it with.

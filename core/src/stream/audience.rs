@@ -14,6 +14,8 @@ pub(crate) struct Audience {
     next: usize,
     /// How many are still to be visited.
     remaining: usize,
+    /// The path stands in the queue of those whose audiences are due.
+    queued: bool,
 }
 
 impl Audience {
@@ -36,11 +38,23 @@ impl Audience {
         }
     }
 
-    /// There is news for everybody. Returns whether nobody was due before.
-    pub(crate) fn alert(&mut self) -> bool {
-        let idle = self.remaining == 0;
+    /// There is news for everybody.
+    pub(crate) fn alert(&mut self) {
         self.remaining = self.viewers.len();
-        idle && self.remaining > 0
+    }
+
+    /// Whether the path is to be put into the queue of those whose audiences are due: somebody is
+    /// due, and it does not stand there. Then it counts as standing there.
+    #[must_use]
+    pub(crate) fn enqueue(&mut self) -> bool {
+        let enters = self.remaining > 0 && !self.queued;
+        self.queued |= enters;
+        enters
+    }
+
+    /// The path was taken out of that queue.
+    pub(crate) fn on_dequeued(&mut self) {
+        self.queued = false;
     }
 
     /// Whose turn it is. The turn stays until [`done`](Self::done).
@@ -92,11 +106,10 @@ mod tests {
             audience.admit(viewer(slot));
         }
         assert_eq!(round(&mut audience), [0, 1, 2]);
-        assert!(audience.alert());
-        assert!(!audience.alert());
+        audience.alert();
         assert_eq!(audience.turn(), Some(viewer(0)));
         audience.done();
-        assert!(!audience.alert());
+        audience.alert();
         assert_eq!(round(&mut audience), [1, 2, 0]);
     }
 
@@ -125,7 +138,8 @@ mod tests {
         round(&mut audience);
         audience.retire(viewer(1));
         assert_eq!(audience.turn(), None);
-        assert!(audience.alert());
+        audience.alert();
+        assert!(audience.enqueue());
         assert_eq!(round(&mut audience).len(), 2);
     }
 
@@ -148,7 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn news_for_nobody_is_no_news() {
-        assert!(!Audience::default().alert());
+    fn a_path_stands_in_the_queue_once_and_only_for_somebody() {
+        let mut audience = Audience::default();
+        audience.alert();
+        assert!(!audience.enqueue());
+        audience.admit(viewer(0));
+        assert!(audience.enqueue());
+        audience.retire(viewer(0));
+        audience.admit(viewer(1));
+        assert!(!audience.enqueue());
+        audience.on_dequeued();
+        assert!(audience.enqueue());
     }
 }
