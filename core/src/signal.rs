@@ -1,8 +1,8 @@
 //! HTTP requests in, responses out: WHIP, WHEP and the pages.
 //!
 //! What can be decided without knowing who is connected is decided here, by pure functions:
-//! [`route`] tells what a request wants or refuses it, [`offer`] reads SDP, [`policy`] makes a plan
-//! of it, [`answer`] writes the answer, [`respond`] the responses. The server does the rest.
+//! `route` tells what a request wants or refuses it, `offer` reads SDP, `policy` makes a plan
+//! of it, `answer` writes the answer, `respond` the responses. The server does the rest.
 
 pub(crate) mod answer;
 pub(crate) mod offer;
