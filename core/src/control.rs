@@ -13,7 +13,7 @@ use is::{Candidate, IceAgent, IceCreds, Protocol};
 use str0m::crypto::CryptoProvider;
 
 use crate::fingerprint::Fingerprint;
-use crate::net::{Route, Routes, synthetic_local};
+use crate::net::{Introduced, Route, Routes, synthetic_local};
 use crate::srtp::{self, Opener, Sealer};
 use crate::stats::EndReason;
 
@@ -64,9 +64,7 @@ pub(crate) struct Control {
     moved: bool,
     dtls_timeout: Option<Instant>,
     handshake: Handshake,
-    /// The synthetic candidates that ICE has been told of, by family.
-    has_v4: bool,
-    has_v6: bool,
+    introduced: Introduced,
 }
 
 /// What a DTLS handshake has to bring, in whatever order it does.
@@ -121,8 +119,7 @@ impl Control {
             moved: false,
             dtls_timeout: None,
             handshake: Handshake::default(),
-            has_v4: false,
-            has_v6: false,
+            introduced: Introduced::default(),
         }
     }
 
@@ -165,12 +162,7 @@ impl Control {
 
     /// Tells ICE of the synthetic candidate of a family, when the first of that family asks.
     fn introduce(&mut self, local: std::net::SocketAddr) {
-        let known = if local.is_ipv4() {
-            &mut self.has_v4
-        } else {
-            &mut self.has_v6
-        };
-        if std::mem::replace(known, true) {
+        if !self.introduced.is_first(local) {
             return;
         }
         if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {

@@ -15,7 +15,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::control::{Credentials, Shared};
 use crate::media::{Codec, CodecName, MediaKind};
-use crate::net::{Kind, Route, Routes, synthetic_local};
+use crate::net::{Introduced, Kind, Route, Routes, synthetic_local};
 use crate::rtcp;
 use crate::stats::EndReason;
 use crate::stream::track::Packet;
@@ -56,8 +56,7 @@ pub(crate) struct Ingest {
     credentials: Credentials,
     hmac: &'static dyn Sha1HmacProvider,
     timeout: Instant,
-    has_v4: bool,
-    has_v6: bool,
+    introduced: Introduced,
 }
 
 #[derive(Debug)]
@@ -125,8 +124,7 @@ impl Ingest {
             credentials: credentials.clone(),
             hmac: shared.crypto.sha1_hmac_provider,
             timeout: now,
-            has_v4: false,
-            has_v6: false,
+            introduced: Introduced::default(),
         })
     }
 
@@ -220,12 +218,7 @@ impl Ingest {
     }
 
     fn introduce(&mut self, local: std::net::SocketAddr) {
-        let known = if local.is_ipv4() {
-            &mut self.has_v4
-        } else {
-            &mut self.has_v6
-        };
-        if std::mem::replace(known, true) {
+        if !self.introduced.is_first(local) {
             return;
         }
         if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {

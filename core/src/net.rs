@@ -156,6 +156,25 @@ pub(crate) fn synthetic_local(remote: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, 9)
 }
 
+/// Which of the two synthetic addresses ICE has been told of.
+#[derive(Debug, Default)]
+pub(crate) struct Introduced {
+    v4: bool,
+    v6: bool,
+}
+
+impl Introduced {
+    /// Whether this one has to be told now: it is the first of its family.
+    pub(crate) fn is_first(&mut self, local: SocketAddr) -> bool {
+        let known = if local.is_ipv4() {
+            &mut self.v4
+        } else {
+            &mut self.v6
+        };
+        !std::mem::replace(known, true)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
