@@ -22,6 +22,8 @@ pub struct Config {
     pub override_publisher: bool,
     /// Sessions, publishers and viewers together. More are refused with 503.
     pub sessions_max: usize,
+    /// Which SRTP ciphers a session may end up with.
+    pub srtp: SrtpPolicy,
     /// How long ICE and DTLS may take.
     pub handshake_timeout: Duration,
     /// Period of RTCP reports (RFC 3550 §6.2). Shorter follows clock drift closer; longer saves
@@ -88,6 +90,18 @@ const SESSIONS_MAX: usize = 1 << 24;
 /// roll-over of the 16-bit sequence number.
 const HISTORY_PACKETS_MAX: usize = 1 << 15;
 
+/// Which SRTP protection profiles (RFC 5764 §4.1.2) are good enough, for publishers and viewers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SrtpPolicy {
+    /// AES-GCM (RFC 7714) with whoever has it, AES128_CM_HMAC_SHA1_80 (RFC 3711) with whoever has
+    /// nothing better.
+    #[default]
+    PreferAead,
+    /// AES-GCM only. Sessions that come to another profile end with
+    /// [`EndReason::NoAead`](crate::stats::EndReason::NoAead).
+    AeadOnly,
+}
+
 /// A STUN or TURN server for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceServer {
@@ -119,6 +133,7 @@ impl Default for Config {
             allow_origins: vec!["*".to_owned()],
             override_publisher: true,
             sessions_max: 20_000,
+            srtp: SrtpPolicy::PreferAead,
             handshake_timeout: Duration::from_secs(10),
             report_interval: Duration::from_secs(1),
             publisher_grace: Duration::from_secs(30),

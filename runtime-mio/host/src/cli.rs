@@ -5,10 +5,10 @@ mod lists;
 
 use std::net::SocketAddr;
 
-use clap::Parser;
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, ValueEnum};
 use kvill_core::Config;
-use kvill_core::config::IceServer;
+use kvill_core::config::{IceServer, SrtpPolicy};
 
 use crate::address::parse_listen_address;
 use crate::http::Limits;
@@ -82,9 +82,31 @@ pub struct Arguments {
     #[arg(long, value_name = "ORIGIN", default_value = "*", value_parser = parse_origin)]
     pub allow_origins: Vec<String>,
 
+    /// Chooses the SRTP ciphers: AES-GCM where the peer has it, or AES-GCM and nothing else.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Srtp::PreferAead)]
+    pub srtp: Srtp,
+
     /// Logs this much to standard error.
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
+}
+
+/// What `--srtp` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Srtp {
+    /// AES-GCM, and AES-CM with HMAC-SHA1 for peers that have nothing better (ffmpeg, GStreamer).
+    PreferAead,
+    /// AES-GCM only: sessions of other peers are ended.
+    AeadOnly,
+}
+
+impl From<Srtp> for SrtpPolicy {
+    fn from(srtp: Srtp) -> Self {
+        match srtp {
+            Srtp::PreferAead => Self::PreferAead,
+            Srtp::AeadOnly => Self::AeadOnly,
+        }
+    }
 }
 
 impl Arguments {
@@ -105,6 +127,7 @@ impl Arguments {
             additional_hosts,
             ice_servers: self.ice_servers,
             allow_origins: self.allow_origins,
+            srtp: self.srtp.into(),
             ..Config::default()
         };
         Ok(Settings {
