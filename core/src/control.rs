@@ -12,17 +12,31 @@ use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceCreds, Protocol};
 use str0m::crypto::CryptoProvider;
 
+use crate::config::SrtpPolicy;
 use crate::fingerprint::Fingerprint;
 use crate::net::{Introduced, Route, Routes, synthetic_local};
 use crate::srtp::{self, Opener, Sealer};
 use crate::stats::EndReason;
 
 /// What all sessions share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) dtls: Arc<dimpl::Config>,
     pub(crate) certificate: DtlsCertificate,
     pub(crate) crypto: Arc<CryptoProvider>,
+    pub(crate) srtp: SrtpPolicy,
+}
+
+impl Shared {
+    /// Whether media may be protected by this profile.
+    pub(crate) fn allows(&self, profile: SrtpProfile) -> Result<(), EndReason> {
+        match self.srtp {
+            SrtpPolicy::AeadOnly if !srtp::is_aead(profile) => {
+                Err(EndReason::NoAead(srtp::name(profile).to_owned()))
+            }
+            SrtpPolicy::AeadOnly | SrtpPolicy::PreferAead => Ok(()),
+        }
+    }
 }
 
 /// What the offer said of the peer, and what the answer says of us.
@@ -58,7 +72,7 @@ pub(crate) struct Control {
     agent: IceAgent,
     dtls: Dtls,
     fingerprint: Fingerprint,
-    crypto: Arc<CryptoProvider>,
+    shared: Arc<Shared>,
     selected: Option<Route>,
     /// That has changed, and nobody was told.
     moved: bool,
@@ -73,10 +87,17 @@ struct Handshake {
     /// The peer has shown the certificate that its offer announced.
     verified: bool,
     connected: bool,
+    /// It has brought keys, which may have been taken.
+    keyed: bool,
     keys: Option<(KeyingMaterial, SrtpProfile)>,
 }
 
 impl Handshake {
+    /// DTLS is done and there are no keys: the peers have no SRTP profile in common.
+    fn is_in_vain(&self) -> bool {
+        self.connected && self.verified && !self.keyed
+    }
+
     /// The keys, once all is there.
     fn take(&mut self) -> Option<(KeyingMaterial, SrtpProfile)> {
         if self.verified && self.connected {
@@ -94,14 +115,14 @@ pub(crate) enum Progress {
     Send(Route, Vec<u8>),
     /// The peer nominated another route.
     Selected(Route),
-    /// The handshake is finished: the keys, once.
-    Connected(Box<(Sealer, Opener)>),
+    /// The handshake is finished: the profile and the keys, once.
+    Connected(SrtpProfile, Box<(Sealer, Opener)>),
     /// The session is over.
     Ended(EndReason),
 }
 
 impl Control {
-    pub(crate) fn new(now: Instant, shared: &Shared, credentials: Credentials) -> Self {
+    pub(crate) fn new(now: Instant, shared: &Arc<Shared>, credentials: Credentials) -> Self {
         let mut agent = IceAgent::with_hmac(credentials.local(), shared.crypto.sha1_hmac_provider);
         agent.set_ice_lite(true);
         // A lite agent is never controlling (RFC 8445 §6.1.1): it wins every role conflict.
@@ -114,7 +135,7 @@ impl Control {
             agent,
             dtls,
             fingerprint: credentials.fingerprint,
-            crypto: shared.crypto.clone(),
+            shared: shared.clone(),
             selected: None,
             moved: false,
             dtls_timeout: None,
@@ -219,7 +240,10 @@ impl Control {
                 Output::Packet(packet) => return Some(Progress::Send(route, packet.to_vec())),
                 Output::Timeout(at) => {
                     self.dtls_timeout = Some(at);
-                    return None;
+                    return self
+                        .handshake
+                        .is_in_vain()
+                        .then_some(Progress::Ended(EndReason::NoSrtp));
                 }
                 Output::PeerCert(certificate) => {
                     if !self.fingerprint.matches(certificate) {
@@ -228,7 +252,8 @@ impl Control {
                     self.handshake.verified = true;
                 }
                 Output::KeyingMaterial(material, profile) => {
-                    self.handshake.keys = Some((material, profile))
+                    self.handshake.keyed = true;
+                    self.handshake.keys = Some((material, profile));
                 }
                 Output::Connected => self.handshake.connected = true,
                 Output::CloseNotify => return Some(Progress::Ended(EndReason::PeerClosed)),
@@ -237,14 +262,22 @@ impl Control {
                 other => return Some(Progress::Ended(EndReason::Failed(format!("{other:?}")))),
             }
             if let Some((material, profile)) = self.handshake.take() {
-                let provider = self.crypto.srtp_provider;
-                let keys = srtp::derive(profile, &material, self.dtls.is_active(), provider);
-                return Some(match keys {
-                    Some(keys) => Progress::Connected(Box::new(keys)),
-                    None => Progress::Ended(EndReason::NoAead(profile.to_string())),
+                return Some(match self.keys(profile, &material) {
+                    Ok(keys) => Progress::Connected(profile, Box::new(keys)),
+                    Err(reason) => Progress::Ended(reason),
                 });
             }
         }
+    }
+
+    fn keys(
+        &self,
+        profile: SrtpProfile,
+        material: &KeyingMaterial,
+    ) -> Result<(Sealer, Opener), EndReason> {
+        self.shared.allows(profile)?;
+        let provider = self.shared.crypto.srtp_provider;
+        srtp::derive(profile, material, self.dtls.is_active(), provider).ok_or(EndReason::NoSrtp)
     }
 
     /// Says goodbye by DTLS (close_notify). What is to be sent comes by [`poll`](Self::poll).

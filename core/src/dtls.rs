@@ -4,11 +4,12 @@
 //! built once for the process, and never changes. Publishers' DTLS is inside str0m, which asks a
 //! [`DtlsProvider`] for it; ours gives it the same one.
 
+use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use dimpl::crypto::NamedGroup;
-use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion};
+use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile};
 use str0m::crypto::dtls::{DtlsInstance, DtlsProvider, DtlsVersion};
 use str0m::crypto::{CryptoError, CryptoProvider};
 
@@ -75,6 +76,17 @@ impl DtlsProvider for Provider {
     }
 }
 
+thread_local! {
+    /// What [`take_negotiated`] tells. Written and read within one call of str0m's `poll_output`,
+    /// which has no other way to tell what its DTLS came to.
+    static NEGOTIATED: Cell<Option<SrtpProfile>> = const { Cell::new(None) };
+}
+
+/// The SRTP profile that the last poll of a str0m session came to, once.
+pub(crate) fn take_negotiated() -> Option<SrtpProfile> {
+    NEGOTIATED.take()
+}
+
 /// A publisher's DTLS. str0m polls it into 2,000 bytes; dimpl shows what it has in a buffer that
 /// holds everything, and what does not fit str0m's ends the session.
 #[derive(Debug)]
@@ -108,7 +120,10 @@ impl DtlsInstance for Instance {
             },
             Output::Timeout(at) => Output::Timeout(at),
             Output::Connected => Output::Connected,
-            Output::KeyingMaterial(material, profile) => Output::KeyingMaterial(material, profile),
+            Output::KeyingMaterial(material, profile) => {
+                NEGOTIATED.set(Some(profile));
+                Output::KeyingMaterial(material, profile)
+            }
             _ => Output::CloseNotify,
         }
     }

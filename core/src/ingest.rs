@@ -3,10 +3,11 @@
 //! The session description is ours ([`signal`](crate::signal)); str0m is told of its outcome by
 //! its direct interface. As with viewers, ICE is lite and knows one synthetic local address.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dimpl::SrtpProfile;
 use is::stun::StunMessage;
-use str0m::crypto::Sha1HmacProvider;
 use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::{Frequency, KeyframeRequestKind, MediaKind as Str0mMediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -14,6 +15,7 @@ use str0m::rtp::{Extension, RtpPacket};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::control::{Credentials, Shared};
+use crate::dtls;
 use crate::media::{Codec, CodecName, MediaKind};
 use crate::net::{Introduced, Kind, Route, Routes, synthetic_local};
 use crate::rtcp;
@@ -53,8 +55,10 @@ pub(crate) struct Ingest {
     /// Sources taken up by their payload type, of which nothing has decrypted yet.
     unproven: heapless::Vec<u32, 4>,
     connected: bool,
+    /// What DTLS came to.
+    profile: Option<SrtpProfile>,
     credentials: Credentials,
-    hmac: &'static dyn Sha1HmacProvider,
+    shared: Arc<Shared>,
     timeout: Instant,
     introduced: Introduced,
 }
@@ -72,8 +76,8 @@ struct Lane {
 pub(crate) enum Progress {
     /// A datagram is to be sent.
     Send(Route, Vec<u8>),
-    /// ICE and DTLS are done.
-    Connected,
+    /// ICE and DTLS are done, and this is how media is protected.
+    Connected(SrtpProfile),
     /// A packet of one of the tracks.
     Packet(MediaKind, Packet),
     /// Which moment a track's timestamps mean, in the publisher's clock.
@@ -90,7 +94,7 @@ pub(crate) enum Progress {
 impl Ingest {
     pub(crate) fn new(
         now: Instant,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         credentials: &Credentials,
         tracks: Vec<Published>,
         extensions: Extensions,
@@ -121,8 +125,9 @@ impl Ingest {
             takes_unannounced: extensions.mid.is_none(),
             unproven: heapless::Vec::new(),
             connected: false,
+            profile: None,
             credentials: credentials.clone(),
-            hmac: shared.crypto.sha1_hmac_provider,
+            shared: shared.clone(),
             timeout: now,
             introduced: Introduced::default(),
         })
@@ -166,7 +171,7 @@ impl Ingest {
         message.is_binding_request()
             && message.split_username() == Some((local_ufrag.as_str(), remote_ufrag.as_str()))
             && message.verify(local_password.as_bytes(), |key, parts| {
-                self.hmac.sha1_hmac(key, parts)
+                self.shared.crypto.sha1_hmac_provider.sha1_hmac(key, parts)
             })
     }
 
@@ -238,7 +243,14 @@ impl Ingest {
     /// What is to be done, until `None`. `routes` are the ways to this peer. str0m wants this after every single input.
     pub(crate) fn poll(&mut self, routes: &Routes) -> Option<Progress> {
         loop {
-            let event = match self.rtc.poll_output() {
+            let output = self.rtc.poll_output();
+            if let Some(profile) = dtls::take_negotiated() {
+                self.profile = Some(profile);
+                if let Err(reason) = self.shared.allows(profile) {
+                    return Some(Progress::Ended(reason));
+                }
+            }
+            let event = match output {
                 Err(e) => return Some(Progress::Ended(failed(e))),
                 Ok(Output::Timeout(at)) => {
                     self.timeout = at;
@@ -253,7 +265,10 @@ impl Ingest {
             match event {
                 Event::Connected => {
                     self.connected = true;
-                    return Some(Progress::Connected);
+                    return Some(match self.profile {
+                        Some(profile) => Progress::Connected(profile),
+                        None => Progress::Ended(EndReason::NoSrtp),
+                    });
                 }
                 Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                     return Some(Progress::Ended(EndReason::Gone));

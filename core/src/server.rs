@@ -45,7 +45,7 @@ pub struct Server {
     config: Config,
     clock: WallClock,
     rng: Seeded,
-    shared: Shared,
+    shared: Arc<Shared>,
     /// SHA-256 of our certificate.
     fingerprint: Vec<u8>,
     sessions: Sessions,
@@ -141,11 +141,12 @@ impl Server {
         Ok(Self {
             clock: WallClock::new(now, unix_time),
             fingerprint: certificate.fingerprint(),
-            shared: Shared {
+            shared: Arc::new(Shared {
                 dtls,
                 certificate,
                 crypto: Arc::new(dtls::crypto_provider()),
-            },
+                srtp: config.srtp,
+            }),
             sessions: Sessions::default(),
             paths: Paths::default(),
             addresses: rng.map(),

@@ -1,19 +1,15 @@
-//! SRTP and SRTCP of one viewer: AEAD_AES_128_GCM and AEAD_AES_256_GCM (RFC 7714), keyed by
-//! DTLS-SRTP (RFC 5764).
+//! SRTP and SRTCP of one viewer, keyed by DTLS-SRTP (RFC 5764): AEAD_AES_128_GCM and
+//! AEAD_AES_256_GCM (RFC 7714), and AES128_CM_HMAC_SHA1_80 (RFC 3711) for peers without these.
 //!
 //! Sealing works in the caller's buffer: the packet is already where it will be sent from. There
 //! is exactly one [`Sealer`] and one [`Opener`] per viewer, made once from its DTLS handshake, so
 //! that nobody else ever seals under these keys.
 
+mod counter;
+mod gcm;
+
 use dimpl::SrtpProfile;
-use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, Nonce, UnboundKey};
 use str0m::crypto::SrtpProvider;
-
-/// Bytes that sealing adds to an RTP packet.
-const TAG_LEN: usize = 16;
-
-/// Bytes that sealing adds to an RTCP packet: tag, and the index with the E bit (RFC 7714 §9.2).
-const RTCP_OVERHEAD: usize = TAG_LEN + 4;
 
 /// Bytes of an RTP header as it is sent to viewers: no CSRCs, no extension.
 pub(crate) const RTP_HEADER_LEN: usize = 12;
@@ -21,35 +17,62 @@ pub(crate) const RTP_HEADER_LEN: usize = 12;
 /// RTCP bytes that are authenticated and not encrypted: the first packet's header and SSRC.
 const RTCP_CLEAR_LEN: usize = 8;
 
-const SALT_LEN: usize = 12;
-
 /// The highest SRTP index (RFC 3711 §3.3.1: 48 bits). Above it nonces would repeat.
 const RTP_INDEX_MAX: u64 = (1 << 48) - 1;
 
 /// The highest SRTCP index (RFC 3711 §3.2.1: 31 bits). Under one key none is used twice.
 const RTCP_INDEX_MAX: u32 = 0x7fff_ffff;
 
+/// Marks SRTCP as encrypted (RFC 3711 §3.4).
+const E_BIT: u32 = 0x8000_0000;
+
+/// Whether a profile both encrypts and authenticates by one algorithm.
+pub(crate) fn is_aead(profile: SrtpProfile) -> bool {
+    matches!(
+        profile,
+        SrtpProfile::AEAD_AES_128_GCM | SrtpProfile::AEAD_AES_256_GCM
+    )
+}
+
+/// A profile's name as the IANA registry has it (RFC 5764 §4.1.2, RFC 7714 §14.2).
+pub(crate) fn name(profile: SrtpProfile) -> &'static str {
+    match profile {
+        SrtpProfile::AEAD_AES_128_GCM => "AEAD_AES_128_GCM",
+        SrtpProfile::AEAD_AES_256_GCM => "AEAD_AES_256_GCM",
+        SrtpProfile::AES128_CM_SHA1_80 => "AES128_CM_HMAC_SHA1_80",
+        _ => "unknown",
+    }
+}
+
 /// Both directions of one viewer, from the keying material that its DTLS handshake exported.
 ///
 /// The material is client key, server key, client salt, server salt (RFC 5764 §4.2); ours is the
-/// client's half where we were the DTLS client (`active`). `None` if the profile has no AEAD.
+/// client's half where we were the DTLS client (`active`). `None` for a profile that is not known
+/// here.
 pub(crate) fn derive(
     profile: SrtpProfile,
     material: &[u8],
     active: bool,
     provider: &dyn SrtpProvider,
 ) -> Option<(Sealer, Opener)> {
-    let key_len = match profile {
-        SrtpProfile::AEAD_AES_128_GCM => 16,
-        SrtpProfile::AEAD_AES_256_GCM => 32,
+    let (key_len, salt_len) = match profile {
+        SrtpProfile::AEAD_AES_128_GCM => (16, gcm::SALT_LEN),
+        SrtpProfile::AEAD_AES_256_GCM => (32, gcm::SALT_LEN),
+        SrtpProfile::AES128_CM_SHA1_80 => (counter::KEY_LEN, counter::SALT_LEN),
         _ => return None,
     };
     let (client_key, rest) = material.split_at_checked(key_len)?;
     let (server_key, rest) = rest.split_at_checked(key_len)?;
-    let (client_salt, server_salt) = rest.split_first_chunk::<SALT_LEN>()?;
-    let server_salt = server_salt.first_chunk::<SALT_LEN>()?;
-    let client = Master::new(provider, client_key, *client_salt);
-    let server = Master::new(provider, server_key, *server_salt);
+    let (client_salt, rest) = rest.split_at_checked(salt_len)?;
+    let (server_salt, _) = rest.split_at_checked(salt_len)?;
+    let master = |key, salt| Master {
+        provider,
+        aead: is_aead(profile),
+        key,
+        salt,
+    };
+    let client = master(client_key, client_salt);
+    let server = master(server_key, server_salt);
     let (ours, theirs) = if active {
         (client, server)
     } else {
@@ -70,82 +93,87 @@ pub(crate) fn derive(
 
 /// Seals what one viewer is sent.
 pub(crate) struct Sealer {
-    rtp: SessionKey,
-    rtcp: SessionKey,
+    rtp: Key,
+    rtcp: Key,
     rtcp_index: u32,
 }
 
 impl Sealer {
     /// Bytes that sealing adds to an RTP packet. A profile's property: all of one viewer's are equal.
     pub(crate) fn rtp_overhead(&self) -> usize {
-        TAG_LEN
+        match self.rtp {
+            Key::Gcm(_) => gcm::TAG_LEN,
+            Key::Counter(_) => counter::TAG_LEN,
+        }
     }
 
     /// Bytes that sealing adds to an RTCP packet.
     pub(crate) fn rtcp_overhead(&self) -> usize {
-        RTCP_OVERHEAD
+        match self.rtcp {
+            Key::Gcm(_) => gcm::RTCP_OVERHEAD,
+            Key::Counter(_) => counter::RTCP_OVERHEAD,
+        }
     }
 
     /// Seals the RTP packet in `packet`: a header of [`RTP_HEADER_LEN`] bytes, the payload, and
-    /// [`TAG_LEN`] bytes of room. `index` is the packet index of RFC 3711 §3.3.1, whose lower 16
-    /// bits stand in the header. Who calls sees to it that no (SSRC, index) comes twice with
-    /// different contents.
+    /// [`rtp_overhead`](Self::rtp_overhead) bytes of room. `index` is the packet index of RFC 3711
+    /// §3.3.1, whose lower 16 bits stand in the header. Who calls sees to it that no (SSRC, index)
+    /// comes twice with different contents.
     pub(crate) fn seal_rtp(&self, ssrc: u32, index: u64, packet: &mut [u8]) -> Option<()> {
         if index > RTP_INDEX_MAX {
             return None;
         }
-        let (header, rest) = packet.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
-        let (payload, room) = rest.split_last_chunk_mut::<TAG_LEN>()?;
-        *room = self
-            .rtp
-            .key
-            .seal(self.rtp.rtp_nonce(ssrc, index), header, payload)?;
-        Some(())
+        match &self.rtp {
+            Key::Gcm(key) => key.seal_rtp(ssrc, index, packet),
+            Key::Counter(key) => key.seal_rtp(ssrc, index, packet),
+        }
     }
 
-    /// Seals the compound RTCP packet in `packet`, whose last [`RTCP_OVERHEAD`] bytes are room.
-    /// `None` once 2³¹ packets were sealed: the session is at its end then.
+    /// Seals the compound RTCP packet in `packet`, whose last
+    /// [`rtcp_overhead`](Self::rtcp_overhead) bytes are room. `None` once 2³¹ packets were sealed:
+    /// the session is at its end then.
     pub(crate) fn seal_rtcp(&mut self, packet: &mut [u8]) -> Option<()> {
         if self.rtcp_index > RTCP_INDEX_MAX {
             return None;
         }
         let index = self.rtcp_index;
         self.rtcp_index += 1;
-        let word = (index | 0x8000_0000).to_be_bytes();
-        let (clear, rest) = packet.split_first_chunk_mut::<RTCP_CLEAR_LEN>()?;
-        let (rest, index_room) = rest.split_last_chunk_mut::<4>()?;
-        let (body, tag_room) = rest.split_last_chunk_mut::<TAG_LEN>()?;
-        let nonce = self.rtcp.rtcp_nonce(rtcp_ssrc(clear), index);
-        *tag_room = self.rtcp.key.seal(nonce, &rtcp_aad(clear, word), body)?;
-        index_room.copy_from_slice(&word);
-        Some(())
+        let word = (index | E_BIT).to_be_bytes();
+        match &self.rtcp {
+            Key::Gcm(key) => key.seal_rtcp(index, word, packet),
+            Key::Counter(key) => key.seal_rtcp(index, word, packet),
+        }
     }
 }
 
 /// Opens what one viewer sends: RTCP, for it sends no media.
 pub(crate) struct Opener {
-    rtcp: SessionKey,
+    rtcp: Key,
     replay: ReplayWindow,
 }
 
 impl Opener {
     /// Decrypts a compound SRTCP packet in place. `None`: forged, replayed, or not encrypted
-    /// (which RFC 7714 allows and WebRTC forbids, RFC 8827 §6.5).
+    /// (which RFC 3711 and 7714 allow and WebRTC forbids, RFC 8827 §6.5).
     pub(crate) fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Option<&'a [u8]> {
-        let (rest, word) = packet.split_last_chunk_mut::<4>()?;
-        let index = u32::from_be_bytes(*word);
-        if index & 0x8000_0000 == 0 {
+        let word = match &self.rtcp {
+            Key::Gcm(_) => gcm::Key::rtcp_word(packet)?,
+            Key::Counter(_) => counter::Key::rtcp_word(packet)?,
+        };
+        let index = u32::from_be_bytes(word);
+        if index & E_BIT == 0 {
             return None;
         }
         let index = index & RTCP_INDEX_MAX;
         if !self.replay.is_new(index) {
             return None;
         }
-        let (clear, body) = rest.split_first_chunk_mut::<RTCP_CLEAR_LEN>()?;
-        let nonce = self.rtcp.rtcp_nonce(rtcp_ssrc(clear), index);
-        let plain_len = self.rtcp.key.open(nonce, &rtcp_aad(clear, *word), body)?;
+        let len = match &self.rtcp {
+            Key::Gcm(key) => key.open_rtcp(index, word, packet)?,
+            Key::Counter(key) => key.open_rtcp(index, word, packet)?,
+        };
         self.replay.note(index);
-        packet.get(..RTCP_CLEAR_LEN + plain_len)
+        packet.get(..len)
     }
 }
 
@@ -154,66 +182,14 @@ fn rtcp_ssrc(clear: &[u8; RTCP_CLEAR_LEN]) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// RFC 7714 §9.2: header, SSRC, then the word with the E bit and the index.
-fn rtcp_aad(clear: &[u8; RTCP_CLEAR_LEN], word: [u8; 4]) -> [u8; RTCP_CLEAR_LEN + 4] {
-    let mut aad = [0; RTCP_CLEAR_LEN + 4];
-    let (head, tail) = aad.split_at_mut(RTCP_CLEAR_LEN);
-    head.copy_from_slice(clear);
-    tail.copy_from_slice(&word);
-    aad
-}
-
-/// What a crypto library has to offer: AES-GCM under one key. Another library is another
-/// implementation.
-trait Aead {
-    /// Encrypts in place and gives the tag.
-    fn seal(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<[u8; TAG_LEN]>;
-
-    /// Decrypts in place what has its tag at the end, and gives the length of the plaintext.
-    fn open(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<usize>;
-}
-
-impl Aead for LessSafeKey {
-    fn seal(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<[u8; TAG_LEN]> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
-            .ok()?;
-        tag.as_ref().try_into().ok()
-    }
-
-    fn open(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<usize> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let plain = self.open_in_place(nonce, Aad::from(aad), text).ok()?;
-        Some(plain.len())
-    }
-}
-
-/// An AEAD key and its salt, ready to use.
-struct SessionKey {
-    key: LessSafeKey,
-    /// The salt as the number that nonces are XORed into.
-    salt: u128,
-}
-
-impl SessionKey {
-    /// RFC 7714 §8.1: two zero bytes, SSRC, 48-bit index; XOR salt.
-    fn rtp_nonce(&self, ssrc: u32, index: u64) -> [u8; SALT_LEN] {
-        self.nonce(u128::from(ssrc) << 48 | u128::from(index))
-    }
-
-    /// RFC 7714 §9.1: two zero bytes, SSRC, two zero bytes, 31-bit index; XOR salt.
-    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> [u8; SALT_LEN] {
-        self.nonce(u128::from(ssrc) << 48 | u128::from(index))
-    }
-
-    fn nonce(&self, unique: u128) -> [u8; SALT_LEN] {
-        let mut nonce = [0; SALT_LEN];
-        let bytes = (unique ^ self.salt).to_be_bytes();
-        let [_, _, _, _, low @ ..] = bytes;
-        nonce.copy_from_slice(&low);
-        nonce
-    }
+/// The session keys of one direction and one protocol.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large one, which is used for every packet"
+)]
+enum Key {
+    Gcm(gcm::Key),
+    Counter(Box<counter::Key>),
 }
 
 #[derive(Clone, Copy)]
@@ -225,38 +201,30 @@ enum Label {
 /// A master key, from which session keys are derived (RFC 3711 §4.3, RFC 7714 §11).
 struct Master<'a> {
     provider: &'a dyn SrtpProvider,
+    aead: bool,
     key: &'a [u8],
-    salt: [u8; SALT_LEN],
+    salt: &'a [u8],
 }
 
-impl<'a> Master<'a> {
-    fn new(provider: &'a dyn SrtpProvider, key: &'a [u8], salt: [u8; SALT_LEN]) -> Self {
-        Self {
-            provider,
-            key,
-            salt,
+impl Master<'_> {
+    fn derive(&self, label: Label) -> Option<Key> {
+        let (key_label, auth_label, salt_label) = match label {
+            Label::Rtp => (0, 1, 2),
+            Label::Rtcp => (3, 4, 5),
+        };
+        let key = self.key_stream(key_label);
+        let salt = self.key_stream(salt_label);
+        if self.aead {
+            let key = key.get(..self.key.len())?;
+            return gcm::Key::new(key, *salt.first_chunk()?).map(Key::Gcm);
         }
-    }
-
-    fn derive(&self, label: Label) -> Option<SessionKey> {
-        let (key_label, salt_label) = match label {
-            Label::Rtp => (0, 2),
-            Label::Rtcp => (3, 5),
-        };
-        let algorithm: &'static Algorithm = if self.key.len() == 16 {
-            &AES_128_GCM
-        } else {
-            &AES_256_GCM
-        };
-        let stream = self.key_stream(key_label);
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, stream.get(..self.key.len())?).ok()?);
-        let mut salt = [0; 16];
-        let (_, low) = salt.split_at_mut(4);
-        low.copy_from_slice(self.key_stream(salt_label).get(..SALT_LEN)?);
-        Some(SessionKey {
-            key,
-            salt: u128::from_be_bytes(salt),
-        })
+        let auth = self.key_stream(auth_label);
+        let key = counter::Key::new(
+            key.first_chunk()?,
+            auth.first_chunk()?,
+            *salt.first_chunk()?,
+        );
+        key.map(|key| Key::Counter(Box::new(key)))
     }
 
     /// The first 32 bytes of AES-CM under the master key (RFC 3711 §4.3.3).
@@ -266,7 +234,7 @@ impl<'a> Master<'a> {
             let mut input = [0; 16];
             let (salt, counter) = input.split_at_mut(14);
             for (to, from) in salt.iter_mut().zip(self.salt) {
-                *to = from;
+                *to = *from;
             }
             if let Some(byte) = salt.get_mut(7) {
                 *byte ^= label;
@@ -348,18 +316,24 @@ mod tests {
         )
     }
 
+    const PROFILES: [SrtpProfile; 3] = [
+        SrtpProfile::AEAD_AES_128_GCM,
+        SrtpProfile::AEAD_AES_256_GCM,
+        SrtpProfile::AES128_CM_SHA1_80,
+    ];
+
     const REPORT: [u8; 12] = [0x80, 201, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
 
     fn sealed_report(sealer: &mut Sealer) -> Vec<u8> {
         let mut packet = REPORT.to_vec();
-        packet.resize(REPORT.len() + RTCP_OVERHEAD, 0);
+        packet.resize(REPORT.len() + sealer.rtcp_overhead(), 0);
         sealer.seal_rtcp(&mut packet).unwrap();
         packet
     }
 
     #[test]
     fn rtcp_opens_at_the_other_end_and_only_once() {
-        for profile in [SrtpProfile::AEAD_AES_128_GCM, SrtpProfile::AEAD_AES_256_GCM] {
+        for profile in PROFILES {
             let ((mut server, _), (_, mut client)) = halves(profile);
             let first = sealed_report(&mut server);
             let second = sealed_report(&mut server);
@@ -372,70 +346,77 @@ mod tests {
 
     #[test]
     fn forged_and_truncated_rtcp_does_not_open() {
-        let ((mut server, _), (_, mut client)) = halves(SrtpProfile::AEAD_AES_128_GCM);
-        let genuine = sealed_report(&mut server);
-        for i in 0..genuine.len() {
-            let mut forged = genuine.clone();
-            forged[i] ^= 1;
-            assert!(client.open_rtcp(&mut forged).is_none(), "byte {i}");
-            assert!(
-                client.open_rtcp(&mut genuine[..i].to_vec()).is_none(),
-                "length {i}"
-            );
+        for profile in PROFILES {
+            let ((mut server, _), (_, mut client)) = halves(profile);
+            let genuine = sealed_report(&mut server);
+            for i in 0..genuine.len() {
+                let mut forged = genuine.clone();
+                forged[i] ^= 1;
+                assert!(client.open_rtcp(&mut forged).is_none(), "byte {i}");
+                let mut cut = genuine[..i].to_vec();
+                assert!(client.open_rtcp(&mut cut).is_none(), "length {i}");
+            }
+            assert!(client.open_rtcp(&mut genuine.clone()).is_some());
         }
     }
 
+    /// The test vectors of RFC 3711 appendix B.3, for the session keys of RTP.
     #[test]
-    fn a_profile_without_aead_has_no_keys_here() {
+    fn key_derivation_matches_rfc_3711() {
         let crypto = str0m::crypto::from_feature_flags();
-        assert!(
-            derive(
-                SrtpProfile::AES128_CM_SHA1_80,
-                &[0; 60],
-                false,
-                crypto.srtp_provider
-            )
-            .is_none()
+        let master = Master {
+            provider: crypto.srtp_provider,
+            aead: false,
+            key: b"\xe1\xf9\x7a\x0d\x3e\x01\x8b\xe0\xd6\x4f\xa3\x2c\x06\xde\x41\x39",
+            salt: b"\x0e\xc6\x75\xad\x49\x8a\xfe\xeb\xb6\x96\x0b\x3a\xab\xe6",
+        };
+        assert_eq!(
+            master.key_stream(0)[..16],
+            *b"\xc6\x1e\x7a\x93\x74\x4f\x39\xee\x10\x73\x4a\xfe\x3f\xf7\xa0\x87"
+        );
+        assert_eq!(
+            master.key_stream(2)[..14],
+            *b"\x30\xcb\xbc\x08\x86\x3d\x8c\x85\xd4\x9d\xb3\x4a\x9a\xe1"
+        );
+        assert_eq!(
+            master.key_stream(1)[..20],
+            *b"\xce\xbe\x32\x1f\x6f\xf7\x71\x6b\x6f\xd4\xab\x49\xaf\x25\x6a\x15\x6d\x38\xba\xa4"
         );
     }
 
-    /// The test vectors of RFC 7714 §16.1.1 and §16.2.1 are given for session keys.
+    /// What other implementations make of the keys of RFC 3711 appendix B.3: a packet of RTP with
+    /// index 0x1234, and one of RTCP with index 1.
     #[test]
-    fn sealing_matches_rfc_7714() {
-        let salt: [u8; 12] = *b"\x51\x75\x69\x64\x20\x70\x72\x6f\x20\x71\x75\x6f";
-        let plain = b"\x80\x40\xf1\x7b\x80\x41\xf8\xd3\x55\x01\xa0\xb2Gallia est omnis divisa in partes tres";
-        type Case = (&'static Algorithm, Vec<u8>, [u8; 4], [u8; TAG_LEN]);
-        let cases: [Case; 2] = [
-            (
-                &AES_128_GCM,
-                (0..16).collect(),
-                [0xf2, 0x4d, 0xe3, 0xa3],
-                *b"\x89\x9d\x7f\x27\xbe\xb1\x6a\x91\x52\xcf\x76\x5e\xe4\x39\x0c\xce",
-            ),
-            (
-                &AES_256_GCM,
-                (0..32).collect(),
-                [0x32, 0xb1, 0xde, 0x78],
-                *b"\x7a\xa3\xdb\x36\xdf\xff\xd6\xb0\xf9\xbb\x78\x78\xd7\xa7\x6c\x13",
-            ),
-        ];
-        for (algorithm, key, begin, tag) in cases {
-            let mut wide = [0; 16];
-            wide[4..].copy_from_slice(&salt);
-            let key = || SessionKey {
-                key: LessSafeKey::new(UnboundKey::new(algorithm, &key).unwrap()),
-                salt: u128::from_be_bytes(wide),
-            };
-            let sealer = Sealer {
-                rtp: key(),
-                rtcp: key(),
-                rtcp_index: 0,
-            };
-            let mut packet = plain.to_vec();
-            packet.resize(plain.len() + TAG_LEN, 0);
-            sealer.seal_rtp(0x5501_a0b2, 0xf17b, &mut packet).unwrap();
-            assert_eq!(packet[12..16], begin);
-            assert_eq!(packet[packet.len() - TAG_LEN..], tag);
-        }
+    fn counter_mode_seals_as_others_do() {
+        let crypto = str0m::crypto::from_feature_flags();
+        let key = b"\xe1\xf9\x7a\x0d\x3e\x01\x8b\xe0\xd6\x4f\xa3\x2c\x06\xde\x41\x39";
+        let salt = b"\x0e\xc6\x75\xad\x49\x8a\xfe\xeb\xb6\x96\x0b\x3a\xab\xe6";
+        let material = [&key[..], key, salt, salt].concat();
+        let profile = SrtpProfile::AES128_CM_SHA1_80;
+        let (mut sealer, mut opener) =
+            derive(profile, &material, false, crypto.srtp_provider).unwrap();
+
+        let mut rtp = b"\x80\x0f\x12\x34\xde\xca\xfb\xad\xca\xfe\xba\xbe".to_vec();
+        rtp.extend([0xab; 16]);
+        rtp.resize(rtp.len() + sealer.rtp_overhead(), 0);
+        sealer.seal_rtp(0xcafe_babe, 0x1234, &mut rtp).unwrap();
+        assert_eq!(
+            rtp[12..],
+            *b"\x4e\x55\xdc\x4c\xe7\x99\x78\xd8\x8c\xa4\xd2\x15\x94\x9d\x24\x02\
+               \xb7\x8d\x6a\xcc\x99\xea\x17\x9b\x8d\xbb"
+        );
+
+        let mut rtcp = b"\x81\xc8\x00\x0b\xca\xfe\xba\xbe".to_vec();
+        rtcp.extend([0xab; 16]);
+        let plain = rtcp.clone();
+        rtcp.resize(rtcp.len() + sealer.rtcp_overhead(), 0);
+        sealer.seal_rtcp(&mut rtcp.clone()).unwrap();
+        sealer.seal_rtcp(&mut rtcp).unwrap();
+        assert_eq!(
+            rtcp[8..],
+            *b"\x71\x28\x03\x5b\xe4\x87\xb9\xbd\xbe\xf8\x90\x41\xf9\x77\xa5\xa8\
+               \x80\x00\x00\x01\x99\x3e\x08\xcd\x54\xd6\xc1\x23\x07\x98"
+        );
+        assert_eq!(opener.open_rtcp(&mut rtcp).unwrap(), plain);
     }
 }

@@ -114,9 +114,19 @@ pub enum EndReason {
     /// The peer's certificate is not the one its offer announced.
     #[error("the peer's certificate does not match the fingerprint in its offer")]
     Fingerprint,
-    /// The peer has no SRTP cipher that can be served.
-    #[error("the peer has no AEAD cipher for SRTP (it chose {0}): it needs AES-GCM")]
+    /// The peer has no SRTP cipher that is good enough for
+    /// [`SrtpPolicy::AeadOnly`](crate::config::SrtpPolicy::AeadOnly).
+    #[error(
+        "the peer has no AEAD cipher for SRTP, only {0}, which this server is set not to take: use \
+         a peer with AES-GCM, or run without --srtp aead-only"
+    )]
     NoAead(String),
+    /// The peer has no SRTP cipher that is known here.
+    #[error(
+        "the peer and this server have no SRTP cipher in common: it needs AEAD_AES_256_GCM, \
+         AEAD_AES_128_GCM or AES128_CM_HMAC_SHA1_80"
+    )]
+    NoSrtp,
     /// The handshake or the connection failed.
     #[error("the handshake or the connection failed: {0}")]
     Failed(String),

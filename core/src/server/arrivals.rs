@@ -219,9 +219,8 @@ impl Server {
         match progress {
             control::Progress::Send(route, contents) => self.answer(route, contents),
             control::Progress::Selected(route) => self.move_viewer(id, route),
-            control::Progress::Connected(keys) => {
-                let (sealer, opener) = *keys;
-                self.connect_viewer(now, id, sealer, opener);
+            control::Progress::Connected(profile, keys) => {
+                self.connect_viewer(now, id, profile, *keys);
             }
             control::Progress::Ended(reason) => return Err(reason),
         }
@@ -236,7 +235,9 @@ impl Server {
     ) -> Result<(), EndReason> {
         match progress {
             ingest::Progress::Send(route, contents) => self.answer(route, contents),
-            ingest::Progress::Connected => return self.connect_publisher(now, id),
+            ingest::Progress::Connected(profile) => {
+                return self.connect_publisher(now, id, profile);
+            }
             ingest::Progress::Packet(kind, packet) => self.forward(now, id, kind, packet),
             ingest::Progress::SenderReport {
                 kind,

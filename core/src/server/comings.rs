@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use dimpl::SrtpProfile;
+
 use crate::egress::Egress;
 use crate::ids::{PathId, SessionId};
 use crate::net::Route;
 use crate::server::sessions::{Media, Peer};
 use crate::server::{Event, Server};
-use crate::srtp::{Opener, Sealer};
+use crate::srtp::{self, Opener, Sealer};
 use crate::stats::EndReason;
 
 impl Server {
@@ -16,6 +18,7 @@ impl Server {
         &mut self,
         now: Instant,
         id: SessionId,
+        profile: SrtpProfile,
     ) -> Result<(), EndReason> {
         let Some(session) = self.sessions.get(id) else {
             return Ok(());
@@ -52,8 +55,9 @@ impl Server {
         };
         path.begin(id, codecs, self.config.history);
         tracing::info!(
-            "{name}: {uuid} publishes {}",
-            path.codec_names().join(" and ")
+            "{name}: {uuid} publishes {} ({})",
+            path.codec_names().join(" and "),
+            srtp::name(profile)
         );
         if path.video.is_some() {
             path.keyframes.want(now);
@@ -85,8 +89,8 @@ impl Server {
         &mut self,
         now: Instant,
         id: SessionId,
-        sealer: Sealer,
-        opener: Opener,
+        profile: SrtpProfile,
+        (sealer, opener): (Sealer, Opener),
     ) {
         let first_report = self
             .config
@@ -115,7 +119,12 @@ impl Server {
             path: session.path_name.clone(),
             session: session.uuid.clone(),
         };
-        tracing::info!("{}: {} watches", session.path_name, session.uuid);
+        tracing::info!(
+            "{}: {} watches ({})",
+            session.path_name,
+            session.uuid,
+            srtp::name(profile)
+        );
         tracing::debug!("{} is at {}", session.uuid, route.remote);
         self.tell(joined);
         self.seat(path_id, id, route);
