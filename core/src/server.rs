@@ -10,6 +10,7 @@ mod candidates;
 mod comings;
 mod fanout;
 mod goings;
+mod handshake;
 mod outbox;
 mod paths;
 mod sessions;

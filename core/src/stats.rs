@@ -1,5 +1,8 @@
 //! What a server can tell of itself.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 /// A snapshot of a [`Server`](crate::Server)'s state, made when asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -74,16 +77,95 @@ impl Counters {
     }
 }
 
+/// A handshake that was not done in time: what its peer was offered, and how far it came. As a
+/// sentence it says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The candidates of the answer: where the peer was told to send to.
+    pub offered: Vec<SocketAddr>,
+    /// How far it came.
+    pub reached: Reached,
+}
+
+/// How far a handshake came that was not done in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reached {
+    /// No ICE binding request of the session arrived.
+    Nothing,
+    /// Binding requests arrived, none of which was made with the session's password.
+    Unproven {
+        /// The last one's source.
+        from: SocketAddr,
+    },
+    /// Valid binding requests arrived, none of which nominated its pair (RFC 8445 §8.1.1).
+    Checks {
+        /// The last one's source.
+        from: SocketAddr,
+    },
+    /// ICE was done, and no DTLS arrived.
+    Ice {
+        /// The last binding request's source.
+        from: SocketAddr,
+    },
+    /// DTLS began, and was not finished.
+    Dtls {
+        /// The last binding request's source.
+        from: SocketAddr,
+        /// How many DTLS datagrams arrived.
+        datagrams: u32,
+    },
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reached {
+            Reached::Nothing => {
+                write!(
+                    f,
+                    "ICE failed: nothing arrived by UDP. The peer was offered "
+                )?;
+                for (i, address) in self.offered.iter().enumerate() {
+                    write!(f, "{}{address}", if i == 0 { "" } else { ", " })?;
+                }
+                f.write_str(
+                    ": let UDP in to that port (firewall, container, router), and if clients reach \
+                     this machine by another address, name that with --additional-hosts",
+                )
+            }
+            Reached::Unproven { from } => write!(
+                f,
+                "ICE failed: binding requests arrived from {from}, but were not made with the \
+                 password of this session's answer: let the peer use the answer to its own offer, \
+                 unchanged"
+            ),
+            Reached::Checks { from } => write!(
+                f,
+                "ICE failed: binding requests arrived from {from} and were answered, but the peer \
+                 nominated no pair: let UDP out from this server to the peer (firewall, routing)"
+            ),
+            Reached::Ice { from } => write!(
+                f,
+                "ICE is done with {from}, but no DTLS came from there: the peer stopped, or its \
+                 larger datagrams are lost on the way (check the MTU)"
+            ),
+            Reached::Dtls { from, datagrams } => write!(
+                f,
+                "ICE is done with {from}, but DTLS was not finished after {datagrams} datagrams \
+                 from there: the peer stopped, or larger datagrams are lost on the way (check the \
+                 MTU)"
+            ),
+        }
+    }
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndReason {
     /// ICE and DTLS were not done in time.
-    #[error(
-        "ICE and DTLS did not finish in time: the peer could not reach this server by UDP, or \
-         stopped in the middle; check the UDP port, the firewall and --additional-hosts"
-    )]
-    Handshake,
+    #[error("{0}")]
+    Handshake(Unfinished),
     /// No valid binding request came for 15 s.
     #[error("the peer fell silent: no ICE binding request for 15 s")]
     Gone,

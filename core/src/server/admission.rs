@@ -11,6 +11,7 @@ use crate::ingest::{Extensions, Ingest, Published};
 use crate::media::MediaKind;
 use crate::net::Routes;
 use crate::server::Server;
+use crate::server::handshake::Handshake;
 use crate::server::sessions::{Peer, Publisher, Session, Viewer};
 use crate::signal::answer::{self, Local, Sources};
 use crate::signal::offer::Offer;
@@ -175,7 +176,7 @@ impl Server {
         if self.shutting_down.is_some() {
             return Err(Refusal::ShuttingDown);
         }
-        if self.candidates.for_peer(wish.peer).is_empty() {
+        if self.candidates.for_peer(wish.peer).addresses.is_empty() {
             return Err(Refusal::NoCandidates);
         }
         let full = Refusal::TooManySessions(self.config.sessions_max);
@@ -209,7 +210,7 @@ impl Server {
             ufrag: &credentials.local_ufrag,
             pwd: &credentials.local_password,
             fingerprint: &self.fingerprint,
-            candidates: self.candidates.for_peer(wish.peer),
+            candidates: &self.candidates.for_peer(wish.peer).lines,
         }
     }
 
@@ -228,7 +229,10 @@ impl Server {
             uuid: ids::uuid(&mut self.rng),
             resource: ids::resource(id, &mut self.rng),
             path_name: wish.path.to_owned(),
-            handshake_until: Some(now + self.config.handshake_timeout),
+            handshake: Some(Box::new(Handshake::new(
+                now + self.config.handshake_timeout,
+                self.candidates.for_peer(wish.peer).addresses.clone(),
+            ))),
             last_binding: None,
             routes: Routes::default(),
             peer,

@@ -67,6 +67,7 @@ impl Server {
         if !message.is_binding_request() || !session.routes.admits(route.remote) {
             return None;
         }
+        let nominates = message.use_candidate();
         let taken = match &mut session.peer {
             Peer::Viewer(viewer) => Ok(viewer.control.handle_stun(now, route, message)),
             Peer::Publisher(publisher) => {
@@ -74,8 +75,18 @@ impl Server {
             }
         };
         match taken {
-            Ok(true) => Some((id, Ok(()))),
-            Ok(false) => None,
+            Ok(true) => {
+                if let Some(handshake) = &mut session.handshake {
+                    handshake.on_check(route.remote, nominates);
+                }
+                Some((id, Ok(())))
+            }
+            Ok(false) => {
+                if let Some(handshake) = &mut session.handshake {
+                    handshake.on_unproven(route.remote);
+                }
+                None
+            }
             Err(reason) => Some((id, Err(reason))),
         }
     }
@@ -123,6 +134,11 @@ impl Server {
         if kind == Kind::Dtls && contents.len() > DATAGRAM_LEN_MAX {
             self.counters.dropped_media += 1;
             return;
+        }
+        if kind == Kind::Dtls
+            && let Some(handshake) = &mut session.handshake
+        {
+            handshake.on_dtls();
         }
         let is_publisher = matches!(session.peer, Peer::Publisher(_));
         let taken = match &mut session.peer {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::net::Interface;
@@ -10,9 +11,26 @@ use crate::net::Interface;
 #[derive(Debug)]
 pub(super) struct Candidates {
     /// For peers elsewhere.
-    remote: String,
+    remote: List,
     /// For peers on this machine: loopback comes first.
-    local: String,
+    local: List,
+}
+
+/// What an answer offers.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) addresses: Arc<[SocketAddr]>,
+    /// The same as `a=candidate:` lines.
+    pub(super) lines: String,
+}
+
+impl List {
+    fn new(addresses: &[SocketAddr]) -> Self {
+        Self {
+            addresses: addresses.into(),
+            lines: lines(addresses),
+        }
+    }
 }
 
 impl Candidates {
@@ -53,13 +71,13 @@ impl Candidates {
         };
         let local: Vec<_> = loopback.iter().chain(&others).copied().collect();
         Self {
-            remote: lines(remote),
-            local: lines(&local),
+            remote: List::new(remote),
+            local: List::new(&local),
         }
     }
 
-    /// The lines for a peer whose request came from this address.
-    pub(super) fn for_peer(&self, peer: IpAddr) -> &str {
+    /// The list for a peer whose request came from this address.
+    pub(super) fn for_peer(&self, peer: IpAddr) -> &List {
         if peer.to_canonical().is_loopback() {
             &self.local
         } else {
@@ -115,11 +133,15 @@ mod tests {
             &interfaces(&["127.0.0.1", "10.0.0.2", "2001:db8::2"]),
         );
         assert_eq!(
-            hosts(candidates.for_peer("10.0.0.9".parse().unwrap())),
+            hosts(&candidates.for_peer("10.0.0.9".parse().unwrap()).lines),
             ["10.0.0.2", "2001:db8::2"]
         );
         assert_eq!(
-            hosts(candidates.for_peer("::ffff:127.0.0.1".parse().unwrap())),
+            hosts(
+                &candidates
+                    .for_peer("::ffff:127.0.0.1".parse().unwrap())
+                    .lines
+            ),
             ["127.0.0.1", "10.0.0.2", "2001:db8::2"]
         );
     }
@@ -131,7 +153,7 @@ mod tests {
             &interfaces(&["127.0.0.1", "::1"]),
         );
         assert_eq!(
-            hosts(candidates.for_peer("10.0.0.9".parse().unwrap())),
+            hosts(&candidates.for_peer("10.0.0.9".parse().unwrap()).lines),
             ["127.0.0.1"]
         );
     }
@@ -143,7 +165,7 @@ mod tests {
             &interfaces(&["10.0.0.3"]),
         );
         assert_eq!(
-            candidates.for_peer("10.0.0.9".parse().unwrap()),
+            candidates.for_peer("10.0.0.9".parse().unwrap()).lines,
             "a=candidate:1 1 udp 2130706431 203.0.113.7 5 typ host\r\na=candidate:2 1 udp 2130706175 10.0.0.2 5 typ host\r\n"
         );
     }

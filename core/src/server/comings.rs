@@ -45,7 +45,7 @@ impl Server {
             .obtain(&name, self.outboxes.len())
             .ok_or(EndReason::Conflict)?;
         if let Some(session) = self.sessions.get_mut(id) {
-            session.handshake_until = None;
+            session.handshake = None;
         }
         if let Some(publisher) = self.sessions.publisher_mut(id) {
             publisher.path = Some(path_id);
@@ -105,7 +105,7 @@ impl Server {
         let Some(route) = viewer.control.selected().filter(|_| viewer.media.is_none()) else {
             return;
         };
-        session.handshake_until = None;
+        session.handshake = None;
         viewer.media = Some(Media {
             path: viewer.path,
             egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname),

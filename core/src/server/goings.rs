@@ -17,7 +17,7 @@ impl Server {
             reason,
             EndReason::Gone
                 | EndReason::PeerClosed
-                | EndReason::Handshake
+                | EndReason::Handshake(_)
                 | EndReason::Failed(_)
                 | EndReason::Fingerprint
         ) {
@@ -47,7 +47,7 @@ impl Server {
             }
         }
         match reason {
-            EndReason::Handshake => self.counters.handshake_timeouts += 1,
+            EndReason::Handshake(_) => self.counters.handshake_timeouts += 1,
             EndReason::Gone => self.counters.gone += 1,
             _ => {}
         }
@@ -57,10 +57,13 @@ impl Server {
     fn tell_end(&mut self, session: Session, reason: &EndReason) {
         let (connected, role) = (session.is_connected(), session.role());
         let (path, session, reason) = (session.path_name, session.uuid, reason.clone());
-        if connected {
-            tracing::info!("{path}: {role} {session} left: {reason}");
-        } else {
-            tracing::info!("{path}: {role} {session} did not connect: {reason}");
+        match (connected, &reason) {
+            (true, _) => tracing::info!("{path}: {role} {session} left: {reason}"),
+            // What only whoever runs the server can mend, as a rule.
+            (false, EndReason::Handshake(_) | EndReason::NoAead(_)) => {
+                tracing::warn!("{path}: {role} {session} did not connect: {reason}");
+            }
+            (false, _) => tracing::info!("{path}: {role} {session} did not connect: {reason}"),
         }
         self.tell(match (connected, role) {
             (false, _) => Event::HandshakeFailed {

@@ -11,6 +11,7 @@ use crate::ingest::Ingest;
 use crate::media::MediaKind;
 use crate::net::Routes;
 use crate::rtcp::Cname;
+use crate::server::handshake::Handshake;
 use crate::signal::Role;
 use crate::srtp::Opener;
 use crate::stream::path::Codecs;
@@ -28,8 +29,8 @@ pub(super) struct Session {
     /// The last part of its URL.
     pub(super) resource: String,
     pub(super) path_name: String,
-    /// Until when the handshake must be done; `None` when it is.
-    pub(super) handshake_until: Option<Instant>,
+    /// Its ICE and DTLS; `None` when they are done.
+    pub(super) handshake: Option<Box<Handshake>>,
     /// When its last valid binding request came.
     pub(super) last_binding: Option<Instant>,
     /// The ways to it.
@@ -99,7 +100,7 @@ impl Session {
 
     /// Whether the handshake is done.
     pub(super) fn is_connected(&self) -> bool {
-        self.handshake_until.is_none()
+        self.handshake.is_none()
     }
 
     /// The earliest of all that may fall due.
@@ -113,7 +114,7 @@ impl Session {
             ),
         };
         [
-            (self.handshake_until, Reason::Handshake),
+            (self.handshake.as_ref().map(|h| h.until), Reason::Handshake),
             (gone, Reason::Control),
             (control, Reason::Control),
             (report, Reason::Report),

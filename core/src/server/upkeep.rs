@@ -61,8 +61,9 @@ impl Server {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let ended = if session.handshake_until.is_some_and(|at| at <= now) {
-            Err(EndReason::Handshake)
+        let late = session.handshake.as_ref().filter(|h| h.until <= now);
+        let ended = if let Some(handshake) = late {
+            Err(EndReason::Handshake(handshake.unfinished()))
         } else if session
             .last_binding
             .is_some_and(|last| last + BINDING_TIMEOUT <= now)
