@@ -5,6 +5,7 @@
 
 mod keyframe;
 mod matching;
+mod parameters;
 
 use std::fmt;
 

@@ -70,7 +70,7 @@ fn h265(payload: &[u8]) -> Option<bool> {
 
 /// The units of an aggregation packet, each behind its size in two bytes. Ends at the first that
 /// is cut off.
-fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (size, units) = rest.split_first_chunk::<2>()?;
         let (unit, after) = units.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;

@@ -76,7 +76,7 @@ pub(crate) struct TrackPlan {
     pub(crate) rtx_payload_type: Option<u8>,
     /// What the payload type stands for.
     pub(crate) codec: Codec,
-    /// Its `a=fmtp` as offered.
+    /// Its `a=fmtp`: as offered, and for a viewer with the stream's level.
     pub(crate) fmtp: Option<String>,
     /// The source that a publisher announces. One that announces none, or layers by name, is known
     /// by its payload types and the mid extension. No two of a plan are equal.
@@ -384,7 +384,7 @@ fn viewer_track(m_line: usize, section: &Section, stream: &Codec) -> Result<Trac
         payload_type: payload.payload_type,
         rtx_payload_type: None,
         codec: codec.clone(),
-        fmtp: payload.fmtp.clone(),
+        fmtp: payload.fmtp.as_deref().map(|fmtp| stream.answered(fmtp)),
         ssrc: None,
         rtx_ssrc: None,
         transport_cc_id: None,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::config::HistoryLimits;
 use crate::ids::{PathId, SessionId, TransportId};
-use crate::media::{Codec, Match, MediaKind};
+use crate::media::{Codec, MediaKind};
 use crate::stats::EndReason;
 use crate::stream::audience::Audience;
 use crate::stream::keyframes::KeyframeRequests;
@@ -129,7 +129,7 @@ impl Path {
 /// Whether whoever plays the old track can play one of this codec in its place.
 fn succeeds(old: Option<&Track>, new: Option<&Codec>) -> bool {
     match (old, new) {
-        (Some(old), Some(new)) => new.fits(old.codec()) != Match::No,
+        (Some(old), Some(new)) => old.goes_on_with(new),
         (old, new) => old.is_none() && new.is_none(),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::HistoryLimits;
-use crate::media::{Codec, MediaKind, is_keyframe};
+use crate::media::{Codec, Match, MediaKind, is_keyframe};
 use crate::stream::history::{Entry, History, Position, Unrecorded};
 use crate::time::ntp_interval;
 
@@ -29,6 +29,9 @@ const ACCESS_UNIT_MAX: u64 = 1024;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Track {
+    /// What the present publisher said that it sends.
+    announced: Codec,
+    /// What its keyframes show.
     codec: Codec,
     history: History,
     keyframe: Option<Keyframe>,
@@ -95,6 +98,7 @@ pub(crate) enum Received {
 impl Track {
     pub(crate) fn new(codec: Codec, limits: HistoryLimits) -> Self {
         Self {
+            announced: codec.clone(),
             codec,
             history: History::new(limits),
             keyframe: None,
@@ -104,8 +108,16 @@ impl Track {
         }
     }
 
+    /// What it carries: as announced, until a keyframe shows the real profile and level.
     pub(crate) fn codec(&self) -> &Codec {
         &self.codec
+    }
+
+    /// Whether whoever plays this track can play one of this codec in its place.
+    pub(crate) fn goes_on_with(&self, codec: &Codec) -> bool {
+        [&self.announced, &self.codec]
+            .into_iter()
+            .any(|own| codec.fits(own) != Match::No)
     }
 
     pub(crate) fn history(&self) -> &History {
@@ -119,6 +131,7 @@ impl Track {
 
     /// Another publisher begins, with a codec that whoever plays the present one can play.
     pub(crate) fn begin(&mut self, codec: Codec) {
+        self.announced = codec.clone();
         self.codec = codec;
         self.mapping = None;
         self.report = None;
@@ -140,6 +153,9 @@ impl Track {
         let timestamp = packet.timestamp.wrapping_add(mapping.timestamp);
         if sequence < mapping.floor {
             return Received::Unrecorded;
+        }
+        if keyframe {
+            self.codec.observe(&packet.payload);
         }
         let entry = Entry {
             sequence,
@@ -352,6 +368,21 @@ mod tests {
         payload[0] = 0x10;
         long.payload = payload.into();
         assert_eq!(track.receive(at, long), Received::TooLong);
+    }
+
+    #[test]
+    fn a_stream_is_what_its_keyframes_show_and_goes_on_with_what_was_announced() {
+        let h264 = |id| {
+            let fmtp = format!("profile-level-id={id};packetization-mode=1");
+            Codec::from_sdp("H264", 90_000, 1, &fmtp).unwrap()
+        };
+        let mut track = Track::new(h264("640c1f"), HistoryLimits::default());
+        let mut packet = packet(1, 0, true);
+        packet.payload = b"\x67\x42\xc0\x2a\x8c".as_slice().into();
+        track.receive(start(), packet);
+        assert_eq!(*track.codec(), h264("42c02a"));
+        assert!(track.goes_on_with(&h264("640c1f")) && track.goes_on_with(&h264("42e01f")));
+        assert!(!track.goes_on_with(&h264("f4001f")));
     }
 
     #[test]
