@@ -8,7 +8,7 @@ use crate::egress::LaneConfig;
 use crate::fingerprint::{Fingerprint, Hash};
 use crate::ids::{self, RequestId, SessionId};
 use crate::ingest::{Extensions, Ingest, Published};
-use crate::media::MediaKind;
+use crate::media::{Codec, MediaKind};
 use crate::net::Routes;
 use crate::server::Server;
 use crate::server::handshake::Handshake;
@@ -21,6 +21,8 @@ use crate::signal::respond::{self, Created};
 use crate::signal::route::{Action, Routed, route};
 use crate::signal::{Request, Response, Role};
 use crate::stats::EndReason;
+use crate::stream::path::Path;
+use crate::stream::track::Track;
 
 /// How many undelivered responses are remembered with their sessions. A driver has fewer requests
 /// under way.
@@ -117,8 +119,8 @@ impl Server {
             .by_name(path_name)
             .filter(|p| p.publisher.is_some());
         let path = live.ok_or_else(|| Refusal::NoStream(path_name.to_owned()))?;
-        let (path_id, codecs) = (path.id, path.codecs());
-        let plan = policy::view(offer, codecs.video.as_ref(), codecs.audio.as_ref())?;
+        let path_id = path.id;
+        let plan = Self::plan_view(path, offer)?;
         let wish = Wish {
             path: path_name,
             query,
@@ -162,6 +164,17 @@ impl Server {
             Peer::Viewer(Box::new(viewer)),
             answer,
         ))
+    }
+
+    /// By what the stream is. If that is more than the viewer offers to decode, by what its
+    /// publisher announced: encoders that announce Baseline and send High are common, and so are
+    /// players that offer Baseline and decode High.
+    fn plan_view(path: &Path, offer: &Offer) -> Result<Plan, Refusal> {
+        let audio = path.audio.as_ref().map(Track::codec);
+        let plan = |video: Option<&Codec>| policy::view(offer, video, audio);
+        let announced = path.video.as_ref().map(Track::announced);
+        plan(path.video.as_ref().map(Track::codec))
+            .or_else(|refusal| plan(announced).map_err(|_| refusal))
     }
 
     /// Two sources that differ (RFC 3550 §8.1).

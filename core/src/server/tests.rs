@@ -317,3 +317,19 @@ fn regress_an_endless_grace_is_refused() {
     let refused = start(config, beginning()).unwrap_err();
     assert_eq!(refused, ConfigError::TooLong("publisher_grace"));
 }
+
+#[test]
+fn a_viewer_of_what_was_announced_is_let_in_though_the_stream_is_more() {
+    let mut bench = Bench::new(&[HERE]);
+    let h264 = (96, "H264");
+    let mut publisher = bench.join_with("/a/whip", PUBLISHER, &certificate(), h264);
+    bench.connect(&mut publisher);
+    bench.publish_payload(&publisher, 96, 1, b"\x67\x64\x0c\x2a\xac");
+    assert_eq!(
+        bench.server.stats().paths[0].codecs,
+        ["H264 (profile-level-id 640c2a, packetization-mode 0)"]
+    );
+    let mut viewer = bench.join_with("/a/whep", "10.0.0.9:2", &certificate(), h264);
+    bench.connect(&mut viewer);
+    assert!(viewer.connected);
+}

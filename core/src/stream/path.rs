@@ -68,13 +68,6 @@ impl Path {
         self.video.iter().chain(&self.audio)
     }
 
-    pub(crate) fn codecs(&self) -> Codecs {
-        Codecs {
-            video: self.video.as_ref().map(|t| t.codec().clone()),
-            audio: self.audio.as_ref().map(|t| t.codec().clone()),
-        }
-    }
-
     /// Names of the codecs of its tracks, video first.
     pub(crate) fn codec_names(&self) -> Vec<String> {
         self.tracks().map(|t| t.codec().to_string()).collect()

@@ -108,6 +108,11 @@ impl Track {
         }
     }
 
+    /// What its publisher said that it sends.
+    pub(crate) fn announced(&self) -> &Codec {
+        &self.announced
+    }
+
     /// What it carries: as announced, until a keyframe shows the real profile and level.
     pub(crate) fn codec(&self) -> &Codec {
         &self.codec

@@ -263,11 +263,21 @@ impl Bench {
 
     /// One sealed RTP packet of the publisher.
     pub(super) fn publish(&mut self, publisher: &Client, payload_type: u8, sequence: u16) {
+        self.publish_payload(publisher, payload_type, sequence, &KEYFRAME);
+    }
+
+    pub(super) fn publish_payload(
+        &mut self,
+        publisher: &Client,
+        payload_type: u8,
+        sequence: u16,
+        payload: &[u8],
+    ) {
         let mut packet = vec![0x80, 0x80 | payload_type];
         packet.extend(sequence.to_be_bytes());
         packet.extend((u32::from(sequence) * 3000).to_be_bytes());
         packet.extend(77_u32.to_be_bytes());
-        packet.extend(KEYFRAME);
+        packet.extend(payload);
         let (sealer, _) = publisher.srtp.as_ref().unwrap();
         packet.resize(packet.len() + sealer.rtp_overhead(), 0);
         sealer.seal_rtp(77, sequence.into(), &mut packet).unwrap();
