@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dimpl::{Dtls, DtlsCertificate, KeyingMaterial, Output, SrtpProfile};
-use is::stun::{StunMessage, StunPacket};
-use is::{Candidate, IceAgent, IceCreds, Protocol};
+use is::stun::StunMessage;
 use str0m::crypto::CryptoProvider;
 
 use crate::config::SrtpPolicy;
 use crate::fingerprint::Fingerprint;
-use crate::net::{Introduced, Route, Routes, synthetic_local};
+use crate::ice::{Ice, Names};
+use crate::net::Route;
 use crate::srtp::{self, Opener, Sealer};
 use crate::stats::EndReason;
 
@@ -52,33 +52,25 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn local(&self) -> IceCreds {
-        IceCreds {
-            ufrag: self.local_ufrag.clone(),
-            pass: self.local_password.clone(),
-        }
-    }
-
-    pub(crate) fn remote(&self) -> IceCreds {
-        IceCreds {
-            ufrag: self.remote_ufrag.clone(),
-            pass: self.remote_password.clone(),
+    /// What ICE begins with.
+    pub(crate) fn names(&self) -> Names {
+        Names {
+            local_ufrag: self.local_ufrag.clone(),
+            local_password: self.local_password.clone(),
+            remote_ufrag: self.remote_ufrag.clone(),
+            remote_password: self.remote_password.clone(),
         }
     }
 }
 
 /// See the module.
 pub(crate) struct Control {
-    agent: IceAgent,
+    pub(crate) ice: Ice,
     dtls: Dtls,
     fingerprint: Fingerprint,
     shared: Arc<Shared>,
-    selected: Option<Route>,
-    /// That has changed, and nobody was told.
-    moved: bool,
     dtls_timeout: Option<Instant>,
     handshake: Handshake,
-    introduced: Introduced,
 }
 
 /// What a DTLS handshake has to bring, in whatever order it does.
@@ -123,72 +115,26 @@ pub(crate) enum Progress {
 
 impl Control {
     pub(crate) fn new(now: Instant, shared: &Arc<Shared>, credentials: Credentials) -> Self {
-        let mut agent = IceAgent::with_hmac(credentials.local(), shared.crypto.sha1_hmac_provider);
-        agent.set_ice_lite(true);
-        // A lite agent is never controlling (RFC 8445 §6.1.1): it wins every role conflict.
-        agent.set_control_tie_breaker(u64::MAX);
-        agent.set_remote_credentials(credentials.remote());
-        agent.handle_timeout(now);
         let mut dtls = Dtls::new_12(shared.dtls.clone(), shared.certificate.clone(), now);
         dtls.set_active(credentials.active);
         Self {
-            agent,
+            ice: Ice::new(credentials.names(), shared.crypto.sha1_hmac_provider),
             dtls,
             fingerprint: credentials.fingerprint,
             shared: shared.clone(),
-            selected: None,
-            moved: false,
             dtls_timeout: None,
             handshake: Handshake::default(),
-            introduced: Introduced::default(),
         }
     }
 
     /// The route that the peer nominated.
     pub(crate) fn selected(&self) -> Option<Route> {
-        self.selected
+        self.ice.selected()
     }
 
-    /// Takes in a STUN message. Returns whether it was a valid binding request of this peer: then
-    /// the route leads to it. The route of the newest one with USE-CANDIDATE is where the peer
-    /// wants everything (RFC 8445 §7.3.1.5, §12.1), down to the address of ours that it asked.
-    pub(crate) fn handle_stun(
-        &mut self,
-        now: Instant,
-        route: Route,
-        message: StunMessage<'_>,
-    ) -> bool {
-        if !message.is_binding_request() {
-            return false;
-        }
-        let nominates = message.use_candidate();
-        let local = synthetic_local(route.remote);
-        self.introduce(local);
-        let packet = StunPacket {
-            proto: Protocol::Udp,
-            source: route.remote,
-            destination: local,
-            message,
-        };
-        if !self.agent.handle_packet(now, packet) {
-            return false;
-        }
-        if nominates && self.selected != Some(route) {
-            self.selected = Some(route);
-            self.moved = true;
-        }
-        self.agent.handle_timeout(now);
-        true
-    }
-
-    /// Tells ICE of the synthetic candidate of a family, when the first of that family asks.
-    fn introduce(&mut self, local: std::net::SocketAddr) {
-        if !self.introduced.is_first(local) {
-            return;
-        }
-        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
-            self.agent.add_local_candidate(candidate);
-        }
+    /// Takes in a STUN message. Returns whether it was a valid binding request of this peer.
+    pub(crate) fn handle_stun(&mut self, route: Route, message: &StunMessage<'_>) -> bool {
+        self.ice.handle(route, message).is_some()
     }
 
     /// Takes in a DTLS datagram.
@@ -214,27 +160,21 @@ impl Control {
         self.dtls_timeout
     }
 
-    /// What is to be done, until `None`. `routes` are the ways to this peer; `scratch` has
+    /// What is to be done, until `None`. `scratch` has
     /// [`OUTPUT_LEN`](crate::dtls::OUTPUT_LEN) bytes.
-    pub(crate) fn poll(&mut self, routes: &Routes, scratch: &mut [u8]) -> Option<Progress> {
-        // Whom ICE would nominate goes by priority; the peer's word counts, see `handle_stun`.
-        while self.agent.poll_event().is_some() {}
-        if std::mem::take(&mut self.moved)
-            && let Some(route) = self.selected
-        {
+    pub(crate) fn poll(&mut self, scratch: &mut [u8]) -> Option<Progress> {
+        if let Some(route) = self.ice.poll_selected() {
             return Some(Progress::Selected(route));
         }
-        while let Some(transmit) = self.agent.poll_transmit() {
-            if let Some(route) = routes.to(transmit.destination) {
-                return Some(Progress::Send(route, transmit.contents.into()));
-            }
+        if let Some((route, contents)) = self.ice.poll_reply() {
+            return Some(Progress::Send(route, contents));
         }
         self.poll_dtls(scratch)
     }
 
     fn poll_dtls(&mut self, scratch: &mut [u8]) -> Option<Progress> {
         // Nothing is sent before there is a way, so nothing is taken out either.
-        let route = self.selected?;
+        let route = self.ice.selected()?;
         loop {
             match self.dtls.poll_output(scratch) {
                 Output::Packet(packet) => return Some(Progress::Send(route, packet.to_vec())),
@@ -290,7 +230,7 @@ impl Control {
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Control")
-            .field("selected", &self.selected)
+            .field("ice", &self.ice)
             .field("dtls", &self.dtls)
             .finish_non_exhaustive()
     }

@@ -1,12 +1,16 @@
 //! A publisher: str0m whole, in RTP mode. What it decrypts goes into the tracks' histories.
 //!
 //! The session description is ours ([`signal`](crate::signal)); str0m is told of its outcome by
-//! its direct interface. As with viewers, ICE is lite and knows one synthetic local address.
+//! its direct interface. ICE is ours as well, as it is for viewers: str0m sees one pair of addresses
+//! that stand for all, and one check of its own making for each that was genuine. So neither a
+//! peer's addresses nor its restarts are anything that str0m has to know of.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dimpl::SrtpProfile;
+use is::IceCreds;
 use is::stun::StunMessage;
 use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::{Frequency, KeyframeRequestKind, MediaKind as Str0mMediaKind, Mid, Pt};
@@ -16,12 +20,23 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::control::{Credentials, Shared};
 use crate::dtls;
+use crate::ice::{self, Check, Ice};
 use crate::media::{Codec, CodecName, MediaKind};
-use crate::net::{Introduced, Kind, Route, Routes, synthetic_local};
+use crate::net::{Kind, Route};
 use crate::rtcp;
 use crate::stats::EndReason;
 use crate::stream::track::Packet;
 use crate::time::ntp;
+
+/// The one pair of addresses that str0m knows. From a range for documentation (RFC 5737): they
+/// never stand in a packet.
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 9);
+
+/// What str0m goes by in the checks that it is shown. No secrets: nobody else can show it any.
+const UFRAG: &str = "ingest";
+const USERNAME: &str = "ingest:ingest";
+const PASSWORD: &str = "checked before it gets here";
 
 /// One track as negotiated.
 #[derive(Debug, Clone)]
@@ -57,10 +72,9 @@ pub(crate) struct Ingest {
     connected: bool,
     /// What DTLS came to.
     profile: Option<SrtpProfile>,
-    credentials: Credentials,
+    pub(crate) ice: Ice,
     shared: Arc<Shared>,
     timeout: Instant,
-    introduced: Introduced,
 }
 
 #[derive(Debug)]
@@ -103,7 +117,7 @@ impl Ingest {
         let mut config = Rtc::builder()
             .set_crypto_provider(shared.crypto.clone())
             .set_dtls_cert(shared.certificate.clone())
-            .set_local_ice_credentials(credentials.local())
+            .set_local_ice_credentials(str0m_credentials())
             .set_ice_lite(true)
             .set_rtp_mode(true)
             .set_rtcp_report_interval_audio(report_interval)
@@ -118,6 +132,9 @@ impl Ingest {
         *config.codec_config() =
             CodecConfig::new_from_payload_params(tracks.iter().map(payload_params).collect());
         let mut rtc = config.build(now);
+        if let Ok(candidate) = Candidate::host(HERE, Protocol::Udp) {
+            rtc.add_local_candidate(candidate);
+        }
         let lanes = declare(&mut rtc, tracks, credentials, extensions).map_err(failed)?;
         Ok(Self {
             rtc,
@@ -126,10 +143,9 @@ impl Ingest {
             unproven: heapless::Vec::new(),
             connected: false,
             profile: None,
-            credentials: credentials.clone(),
+            ice: Ice::new(credentials.names(), shared.crypto.sha1_hmac_provider),
             shared: shared.clone(),
             timeout: now,
-            introduced: Introduced::default(),
         })
     }
 
@@ -137,53 +153,43 @@ impl Ingest {
         self.tracks.iter().map(|t| &t.published.codec)
     }
 
-    /// Takes in a STUN message. Returns whether it was a valid binding request of this peer: then
-    /// the route leads to it.
+    /// Takes in a STUN message. Returns whether it was a valid binding request of this peer.
     pub(crate) fn handle_stun(
         &mut self,
         now: Instant,
         route: Route,
-        contents: &[u8],
         message: &StunMessage<'_>,
     ) -> Result<bool, EndReason> {
-        if !self.is_mine(message) {
-            return Ok(false);
-        }
-        self.introduce(synthetic_local(route.remote));
-        let Some(receive) = receive(route, contents) else {
+        let Some(check) = self.ice.handle(route, message) else {
             return Ok(false);
         };
-        self.rtc
-            .handle_input(Input::Receive(now, receive))
-            .map_err(failed)?;
+        if let Some(contents) = self.check_for_str0m(check)
+            && let Some(receive) = receive(&contents)
+        {
+            self.rtc
+                .handle_input(Input::Receive(now, receive))
+                .map_err(failed)?;
+        }
         Ok(true)
     }
 
-    /// Whether a binding request has our names and was made with our password. str0m takes what
-    /// comes from a known address without a look.
-    fn is_mine(&self, message: &StunMessage<'_>) -> bool {
-        let Credentials {
-            local_ufrag,
-            local_password,
-            remote_ufrag,
-            ..
-        } = &self.credentials;
-        message.is_binding_request()
-            && message.split_username() == Some((local_ufrag.as_str(), remote_ufrag.as_str()))
-            && message.verify(local_password.as_bytes(), |key, parts| {
-                self.shared.crypto.sha1_hmac_provider.sha1_hmac(key, parts)
-            })
+    /// What str0m is shown of a genuine check: that the peer is there, and may be sent to once it
+    /// has nominated anything.
+    fn check_for_str0m(&self, check: Check) -> Option<Vec<u8>> {
+        let nominated = self.ice.selected().is_some();
+        let message = StunMessage::binding_request(USERNAME, check.id, true, 0, 1, nominated);
+        let hmac = self.shared.crypto.sha1_hmac_provider;
+        ice::write(message, PASSWORD.as_bytes(), hmac).filter(|_| !check.is_conflict)
     }
 
     /// Takes in DTLS, RTP or RTCP. Returns whether it is any of these.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
-        route: Route,
         kind: Kind,
         contents: &[u8],
     ) -> Result<bool, EndReason> {
-        let Some(receive) = receive(route, contents) else {
+        let Some(receive) = receive(contents) else {
             return Ok(false);
         };
         let is_rtp = kind == Kind::Media && !rtcp::is_rtcp(contents);
@@ -222,15 +228,6 @@ impl Ingest {
         let _ = self.unproven.push(ssrc);
     }
 
-    fn introduce(&mut self, local: std::net::SocketAddr) {
-        if !self.introduced.is_first(local) {
-            return;
-        }
-        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
-            self.rtc.add_local_candidate(candidate);
-        }
-    }
-
     /// Does what has fallen due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), EndReason> {
         self.rtc.handle_input(Input::Timeout(now)).map_err(failed)
@@ -240,8 +237,11 @@ impl Ingest {
         self.timeout
     }
 
-    /// What is to be done, until `None`. `routes` are the ways to this peer. str0m wants this after every single input.
-    pub(crate) fn poll(&mut self, routes: &Routes) -> Option<Progress> {
+    /// What is to be done, until `None`. str0m wants this after every single input.
+    pub(crate) fn poll(&mut self) -> Option<Progress> {
+        if let Some((route, contents)) = self.ice.poll_reply() {
+            return Some(Progress::Send(route, contents));
+        }
         loop {
             let output = self.rtc.poll_output();
             if let Some(profile) = dtls::take_negotiated() {
@@ -256,7 +256,9 @@ impl Ingest {
                     self.timeout = at;
                     return None;
                 }
-                Ok(Output::Transmit(transmit)) => match routes.to(transmit.destination) {
+                Ok(Output::Transmit(transmit)) => match self.ice.selected() {
+                    // The peer has its answer from us.
+                    _ if Kind::of(&transmit.contents) == Some(Kind::Stun) => continue,
                     Some(route) => return Some(Progress::Send(route, transmit.contents.into())),
                     None => continue,
                 },
@@ -354,14 +356,15 @@ impl Ingest {
     }
 }
 
-fn receive(route: Route, contents: &[u8]) -> Option<Receive<'_>> {
-    Receive::new(
-        Protocol::Udp,
-        route.remote,
-        synthetic_local(route.remote),
-        contents,
-    )
-    .ok()
+fn receive(contents: &[u8]) -> Option<Receive<'_>> {
+    Receive::new(Protocol::Udp, THERE, HERE, contents).ok()
+}
+
+fn str0m_credentials() -> IceCreds {
+    IceCreds {
+        ufrag: UFRAG.to_owned(),
+        pass: PASSWORD.to_owned(),
+    }
 }
 
 #[expect(
@@ -382,7 +385,7 @@ fn declare(
     let mut lanes = heapless::Vec::new();
     let mut api = rtc.direct_api();
     api.set_ice_controlling(false);
-    api.set_remote_ice_credentials(credentials.remote());
+    api.set_remote_ice_credentials(str0m_credentials());
     api.set_remote_fingerprint(str0m::crypto::Fingerprint {
         hash_func: credentials.fingerprint.hash.as_str().to_owned(),
         bytes: credentials.fingerprint.bytes.clone(),

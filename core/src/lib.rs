@@ -22,6 +22,7 @@ mod control;
 mod dtls;
 mod egress;
 mod fingerprint;
+mod ice;
 pub mod ids;
 mod ingest;
 mod media;

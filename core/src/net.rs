@@ -1,6 +1,6 @@
 //! Datagrams in, datagrams out.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::ids::TransportId;
 
@@ -98,26 +98,12 @@ impl Route {
 }
 
 /// The ways to one peer that have carried something, newest last.
-///
-/// ICE is told of one synthetic local candidate, whatever address of ours a datagram came to: so
-/// it never has to know our interfaces. What it sends is turned back here, into an answer from the
-/// address that was asked.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     routes: heapless::Vec<Route, 8>,
-    /// How many there ever were.
-    heard: u8,
 }
 
-/// How many addresses a peer may show up from in its life. ICE remembers each.
-const HEARD_MAX: u8 = 64;
-
 impl Routes {
-    /// Whether a datagram may have come this way: known, or there is room for another.
-    pub(crate) fn admits(&self, remote: SocketAddr) -> bool {
-        self.heard < HEARD_MAX || self.to(remote).is_some()
-    }
-
     /// Remembers how a datagram came. Where there are too many ways, the one that carried nothing
     /// for longest is forgotten, and returned.
     pub(crate) fn note(&mut self, route: Route) -> Option<Route> {
@@ -127,18 +113,10 @@ impl Routes {
                 self.routes.remove(known);
                 None
             }
-            None => {
-                self.heard = self.heard.saturating_add(1);
-                self.routes.is_full().then(|| self.routes.remove(0))
-            }
+            None => self.routes.is_full().then(|| self.routes.remove(0)),
         };
         let _ = self.routes.push(route);
         forgotten
-    }
-
-    /// The way to an address that carried something last.
-    pub(crate) fn to(&self, remote: SocketAddr) -> Option<Route> {
-        self.routes.iter().rfind(|r| r.remote == remote).copied()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Route> + '_ {
@@ -146,44 +124,15 @@ impl Routes {
     }
 }
 
-/// The synthetic local address that ICE is told of, in the family of `remote`. From the ranges
-/// for documentation (RFC 5737, RFC 3849): it never stands in a packet.
-pub(crate) fn synthetic_local(remote: SocketAddr) -> SocketAddr {
-    let ip = match remote {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-    };
-    SocketAddr::new(ip, 9)
-}
-
-/// Which of the two synthetic addresses ICE has been told of.
-#[derive(Debug, Default)]
-pub(crate) struct Introduced {
-    v4: bool,
-    v6: bool,
-}
-
-impl Introduced {
-    /// Whether this one has to be told now: it is the first of its family.
-    pub(crate) fn is_first(&mut self, local: SocketAddr) -> bool {
-        let known = if local.is_ipv4() {
-            &mut self.v4
-        } else {
-            &mut self.v6
-        };
-        !std::mem::replace(known, true)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn route(remote: &str, local: &str) -> Route {
+    fn route(port: u16) -> Route {
         Route {
             transport: TransportId(0),
-            local: local.parse().unwrap(),
-            remote: remote.parse().unwrap(),
+            local: ([10, 0, 0, 1], 2).into(),
+            remote: ([10, 0, 0, 9], port).into(),
         }
     }
 
@@ -200,28 +149,19 @@ mod tests {
     }
 
     #[test]
-    fn answers_leave_from_the_address_that_was_asked_last() {
-        let mut routes = Routes::default();
-        routes.note(route("10.0.0.9:1", "10.0.0.1:2"));
-        routes.note(route("10.0.0.9:1", "10.0.0.2:2"));
-        let back = routes.to("10.0.0.9:1".parse().unwrap()).unwrap();
-        assert_eq!(back.local, "10.0.0.2:2".parse().unwrap());
-    }
-
-    #[test]
     fn a_peer_of_many_addresses_takes_bounded_room() {
         let mut routes = Routes::default();
-        let mut forgotten = 0;
-        for port in 1..1000 {
-            let route = route(&format!("10.0.0.9:{port}"), "10.0.0.1:2");
-            if routes.admits(route.remote) {
-                forgotten += usize::from(routes.note(route).is_some());
-            }
+        let forgotten = (1..1000)
+            .filter_map(|port| routes.note(route(port)))
+            .count();
+        assert_eq!((routes.iter().count(), forgotten), (8, 991));
+        // What carries something again and again stays.
+        for port in 2000..3000 {
+            routes.note(route(999));
+            routes.note(route(port));
         }
-        assert_eq!(routes.iter().count(), 8);
-        assert_eq!(forgotten, usize::from(HEARD_MAX) - 8);
-        assert!(routes.to("10.0.0.9:64".parse().unwrap()).is_some());
-        assert!(routes.to("10.0.0.9:1".parse().unwrap()).is_none());
+        assert!(routes.iter().any(|r| r == route(999)));
+        assert!(!routes.iter().any(|r| r == route(2000)));
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Server {
             None => self.counters.dropped_unknown += 1,
             Some(Kind::Stun) => self.arrive_stun(now, route, datagram.contents),
             Some(kind) => match self.addresses.get(&(route.transport, route.remote)) {
-                Some(id) => self.arrive_for(now, *id, route, kind, datagram.contents),
+                Some(id) => self.arrive_for(now, *id, kind, datagram.contents),
                 None => self.counters.dropped_no_session += 1,
             },
         }
@@ -64,15 +64,10 @@ impl Server {
         let message = StunMessage::parse(contents).ok()?;
         let id = ids::session_of_ufrag(message.split_username()?.0)?;
         let session = self.sessions.get_mut(id)?;
-        if !message.is_binding_request() || !session.routes.admits(route.remote) {
-            return None;
-        }
         let nominates = message.use_candidate();
         let taken = match &mut session.peer {
-            Peer::Viewer(viewer) => Ok(viewer.control.handle_stun(now, route, message)),
-            Peer::Publisher(publisher) => {
-                publisher.ingest.handle_stun(now, route, contents, &message)
-            }
+            Peer::Viewer(viewer) => Ok(viewer.control.handle_stun(route, &message)),
+            Peer::Publisher(publisher) => publisher.ingest.handle_stun(now, route, &message),
         };
         match taken {
             Ok(true) => {
@@ -119,14 +114,7 @@ impl Server {
         }
     }
 
-    fn arrive_for(
-        &mut self,
-        now: Instant,
-        id: SessionId,
-        route: Route,
-        kind: Kind,
-        contents: &[u8],
-    ) {
+    fn arrive_for(&mut self, now: Instant, id: SessionId, kind: Kind, contents: &[u8]) {
         let Some(session) = self.sessions.get_mut(id) else {
             self.counters.dropped_no_session += 1;
             return;
@@ -142,9 +130,7 @@ impl Server {
         }
         let is_publisher = matches!(session.peer, Peer::Publisher(_));
         let taken = match &mut session.peer {
-            Peer::Publisher(publisher) => {
-                publisher.ingest.handle_datagram(now, route, kind, contents)
-            }
+            Peer::Publisher(publisher) => publisher.ingest.handle_datagram(now, kind, contents),
             Peer::Viewer(viewer) if kind == Kind::Dtls => {
                 viewer.control.handle_dtls(now, contents).map(|()| true)
             }
@@ -207,13 +193,12 @@ impl Server {
             let Some(session) = self.sessions.get_mut(id) else {
                 return;
             };
-            let routes = &session.routes;
             let carried_on = match &mut session.peer {
-                Peer::Viewer(viewer) => match viewer.control.poll(routes, &mut self.scratch) {
+                Peer::Viewer(viewer) => match viewer.control.poll(&mut self.scratch) {
                     Some(progress) => self.on_viewer(now, id, progress),
                     None => break,
                 },
-                Peer::Publisher(publisher) => match publisher.ingest.poll(routes) {
+                Peer::Publisher(publisher) => match publisher.ingest.poll() {
                     Some(progress) => self.on_publisher(now, id, progress),
                     None => break,
                 },

@@ -119,7 +119,7 @@ impl Server {
         match &mut session.peer {
             Peer::Publisher(publisher) => {
                 publisher.ingest.close();
-                while let Some(progress) = publisher.ingest.poll(&session.routes) {
+                while let Some(progress) = publisher.ingest.poll() {
                     match progress {
                         ingest::Progress::Send(route, contents) => last.push((route, contents)),
                         ingest::Progress::Ended(_) => break,
@@ -136,7 +136,7 @@ impl Server {
                     last.push((route, goodbye));
                 }
                 viewer.control.close();
-                while let Some(progress) = viewer.control.poll(&session.routes, &mut self.scratch) {
+                while let Some(progress) = viewer.control.poll(&mut self.scratch) {
                     match progress {
                         control::Progress::Send(route, contents) => last.push((route, contents)),
                         control::Progress::Ended(_) => break,

@@ -1,0 +1,388 @@
+//! One peer's ICE, the lite half of it (RFC 8445 §2.5): which binding requests are genuine, what
+//! they are answered, and by which route the peer wants everything.
+//!
+//! Credentials come in generations, and a restart begins a new one. Until the peer has nominated a
+//! route by the new one, the one before goes on being answered and obeyed (RFC 8445 §9): a restart
+//! that comes to nothing costs nothing. What a session is sent follows the newest nomination, of
+//! whatever generation is still answered.
+//!
+//! Bounded: two generations, one route, one answer that waits to be sent. Addresses are not
+//! remembered.
+
+use is::Sha1HmacProvider;
+use is::stun::{StunMessage, TransId};
+
+use crate::net::Route;
+
+/// Room for any answer to a binding request. The longest is a role conflict, of some 80 bytes.
+const REPLY_LEN_MAX: usize = 128;
+
+/// What both sides go by (RFC 8839 §5.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) local_ufrag: String,
+    pub(crate) local_password: String,
+    pub(crate) remote_ufrag: String,
+    pub(crate) remote_password: String,
+}
+
+impl Names {
+    /// Whether a binding request has these names and was made with our password.
+    fn made(&self, message: &StunMessage<'_>, hmac: &dyn Sha1HmacProvider) -> bool {
+        message.split_username() == Some((self.local_ufrag.as_str(), self.remote_ufrag.as_str()))
+            && message.verify(self.local_password.as_bytes(), |key, parts| {
+                hmac.sha1_hmac(key, parts)
+            })
+    }
+
+    /// Whether a peer's words are of this generation. It may leave out either, not both.
+    fn are_of(&self, ufrag: Option<&str>, password: Option<&str>) -> bool {
+        ufrag.is_none_or(|ufrag| ufrag == self.remote_ufrag)
+            && password.is_none_or(|password| password == self.remote_password)
+            && (ufrag.is_some() || password.is_some())
+    }
+}
+
+#[derive(Debug)]
+struct Generation {
+    names: Names,
+    /// A genuine request came: so the peer knows our half.
+    heard: bool,
+    nominated: bool,
+}
+
+impl Generation {
+    fn new(names: Names) -> Self {
+        Self {
+            names,
+            heard: false,
+            nominated: false,
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Ice {
+    current: Generation,
+    /// The one before, or of several the last that worked.
+    previous: Option<Generation>,
+    selected: Option<Route>,
+    /// That has changed, and nobody was told.
+    moved: bool,
+    reply: Option<(Route, Vec<u8>)>,
+    hmac: &'static dyn Sha1HmacProvider,
+}
+
+/// A binding request that was genuine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Check {
+    pub(crate) id: TransId,
+    /// The peer took us for the controlling side, and was told to be that itself.
+    pub(crate) is_conflict: bool,
+}
+
+/// Which generation a peer speaks of that tells us of its ICE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The current one.
+    Current,
+    /// The current one, which began with the same words, and of which nothing has shown yet that
+    /// the peer heard our half.
+    CurrentUnheard,
+    /// The one before, which is still answered.
+    Previous,
+    /// The one before, which is answered no longer.
+    Past,
+    /// One that is to begin.
+    New,
+    /// One that is to begin, and half of it is missing.
+    Half,
+}
+
+impl Ice {
+    pub(crate) fn new(names: Names, hmac: &'static dyn Sha1HmacProvider) -> Self {
+        Self {
+            current: Generation::new(names),
+            previous: None,
+            selected: None,
+            moved: false,
+            reply: None,
+            hmac,
+        }
+    }
+
+    /// The names of the current generation.
+    pub(crate) fn names(&self) -> &Names {
+        &self.current.names
+    }
+
+    /// The names of the one before, answered or not.
+    pub(crate) fn previous_names(&self) -> Option<&Names> {
+        self.previous.as_ref().map(|previous| &previous.names)
+    }
+
+    /// The route that the peer nominated.
+    pub(crate) fn selected(&self) -> Option<Route> {
+        self.selected
+    }
+
+    /// The same, once after each time that it changed.
+    pub(crate) fn poll_selected(&mut self) -> Option<Route> {
+        let moved = std::mem::take(&mut self.moved);
+        self.selected.filter(|_| moved)
+    }
+
+    /// The answer to what was last taken in.
+    pub(crate) fn poll_reply(&mut self) -> Option<(Route, Vec<u8>)> {
+        self.reply.take()
+    }
+
+    /// Takes in a STUN message, which came by `route`. `None`: it is no genuine binding request of
+    /// this peer. Else the route leads to it; and that of the newest one with USE-CANDIDATE is
+    /// where the peer wants everything (RFC 8445 §7.3.1.5, §12.1), down to the address of ours that
+    /// it asked.
+    pub(crate) fn handle(&mut self, route: Route, message: &StunMessage<'_>) -> Option<Check> {
+        if !message.is_binding_request() {
+            return None;
+        }
+        let hmac = self.hmac;
+        let answers = !self.current.nominated;
+        let previous = self.previous.as_mut().filter(|_| answers);
+        let generation = std::iter::once(&mut self.current)
+            .chain(previous)
+            .find(|generation| generation.names.made(message, hmac))?;
+        // A lite agent is never controlling (RFC 8445 §6.1.1): it wins every role conflict.
+        let is_conflict = message.ice_controlled().is_some();
+        let nominates = message.use_candidate() && !is_conflict;
+        generation.heard = true;
+        generation.nominated |= nominates;
+        let id = message.trans_id();
+        let reply = if is_conflict {
+            StunMessage::binding_role_conflict_reply(id)
+        } else {
+            StunMessage::binding_reply(id, route.remote)
+        };
+        let password = generation.names.local_password.as_bytes();
+        self.reply = write(reply, password, hmac).map(|contents| (route, contents));
+        if nominates && self.selected != Some(route) {
+            self.selected = Some(route);
+            self.moved = true;
+        }
+        Some(Check { id, is_conflict })
+    }
+
+    /// Which generation a peer speaks of, by what it tells of its half.
+    pub(crate) fn told(&self, ufrag: Option<&str>, password: Option<&str>) -> Told {
+        let previous = self.previous.as_ref();
+        match (ufrag, password) {
+            (None, None) => Told::Current,
+            _ if self.current.names.are_of(ufrag, password) => {
+                let is_whole = ufrag.is_some() && password.is_some();
+                if is_whole && previous.is_some() && !self.current.heard {
+                    Told::CurrentUnheard
+                } else {
+                    Told::Current
+                }
+            }
+            _ if previous.is_some_and(|p| p.names.are_of(ufrag, password)) => {
+                if self.current.nominated {
+                    Told::Past
+                } else {
+                    Told::Previous
+                }
+            }
+            (Some(_), Some(_)) => Told::New,
+            _ => Told::Half,
+        }
+    }
+
+    /// Begins a new generation. Of those before, the last that worked is kept.
+    pub(crate) fn restart(&mut self, names: Names) {
+        let last = std::mem::replace(&mut self.current, Generation::new(names));
+        let works = |generation: &Generation| generation.nominated;
+        if works(&last) || !self.previous.as_ref().is_some_and(works) {
+            self.previous = Some(last);
+        }
+    }
+}
+
+/// A message in bytes.
+pub(crate) fn write(
+    message: StunMessage<'_>,
+    password: &[u8],
+    hmac: &dyn Sha1HmacProvider,
+) -> Option<Vec<u8>> {
+    let mut contents = vec![0; REPLY_LEN_MAX];
+    let written = message.to_bytes(Some(password), &mut contents, |key, parts| {
+        hmac.sha1_hmac(key, parts)
+    });
+    debug_assert!(written.is_ok(), "a message longer than it can be");
+    contents.truncate(written.ok()?);
+    Some(contents)
+}
+
+impl std::fmt::Debug for Ice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ice")
+            .field("ufrag", &self.current.names.local_ufrag)
+            .field("selected", &self.selected)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TransportId;
+
+    fn hmac() -> &'static dyn Sha1HmacProvider {
+        crate::dtls::crypto_provider().sha1_hmac_provider
+    }
+
+    fn names(n: u32) -> Names {
+        Names {
+            local_ufrag: format!("us{n}"),
+            local_password: format!("ourourourourourourour{n}"),
+            remote_ufrag: format!("peer{n}"),
+            remote_password: format!("peerpeerpeerpeerpeer{n}"),
+        }
+    }
+
+    fn route(port: u16) -> Route {
+        Route {
+            transport: TransportId(0),
+            local: ([10, 0, 0, 1], 5).into(),
+            remote: ([10, 0, 0, 9], port).into(),
+        }
+    }
+
+    fn request(names: &Names, controlling: bool, nominates: bool) -> Vec<u8> {
+        let username = format!("{}:{}", names.local_ufrag, names.remote_ufrag);
+        let id = TransId::new();
+        let message = StunMessage::binding_request(&username, id, controlling, 1, 9, nominates);
+        write(message, names.local_password.as_bytes(), hmac()).unwrap()
+    }
+
+    /// A nominating request of a generation; whether it was taken for genuine.
+    fn nominate(ice: &mut Ice, n: u32, port: u16) -> bool {
+        let contents = request(&names(n), true, true);
+        let message = StunMessage::parse(&contents).unwrap();
+        ice.handle(route(port), &message).is_some()
+    }
+
+    #[test]
+    fn a_genuine_request_is_answered_and_a_forged_one_is_not() {
+        let mut ice = Ice::new(names(0), hmac());
+        let contents = request(&names(0), true, false);
+        let message = StunMessage::parse(&contents).unwrap();
+        assert!(ice.handle(route(1), &message).is_some());
+        let (by, reply) = ice.poll_reply().unwrap();
+        assert_eq!(by, route(1));
+        let reply = StunMessage::parse(&reply).unwrap();
+        assert!(reply.is_successful_binding_response());
+        assert_eq!(reply.trans_id(), message.trans_id());
+        assert_eq!(reply.mapped_address(), Some(route(1).remote));
+        let our_password = names(0).local_password;
+        assert!(reply.verify(our_password.as_bytes(), |k, p| hmac().sha1_hmac(k, p)));
+        assert_eq!(ice.selected(), None, "nobody nominated anything");
+
+        for forged in [
+            Names {
+                local_password: names(1).local_password,
+                ..names(0)
+            },
+            Names {
+                remote_ufrag: names(1).remote_ufrag,
+                ..names(0)
+            },
+        ] {
+            let contents = request(&forged, true, true);
+            let message = StunMessage::parse(&contents).unwrap();
+            assert!(ice.handle(route(1), &message).is_none());
+            assert!(ice.poll_reply().is_none());
+        }
+        assert_eq!(ice.selected(), None);
+    }
+
+    #[test]
+    fn a_peer_that_would_be_controlled_is_told_to_control() {
+        let mut ice = Ice::new(names(0), hmac());
+        let contents = request(&names(0), false, true);
+        let message = StunMessage::parse(&contents).unwrap();
+        assert!(ice.handle(route(1), &message).unwrap().is_conflict);
+        let (_, reply) = ice.poll_reply().unwrap();
+        let reply = StunMessage::parse(&reply).unwrap();
+        assert_eq!(reply.error_code().map(|(code, _)| code), Some(487));
+        assert_eq!(ice.selected(), None);
+    }
+
+    #[test]
+    fn the_old_generation_answers_until_the_new_one_is_nominated() {
+        let mut ice = Ice::new(names(0), hmac());
+        assert!(nominate(&mut ice, 0, 1));
+        ice.restart(names(1));
+        assert!(nominate(&mut ice, 0, 2));
+        assert_eq!(ice.selected(), Some(route(2)), "the old one is obeyed");
+        let contents = request(&names(1), true, false);
+        let message = StunMessage::parse(&contents).unwrap();
+        assert!(ice.handle(route(3), &message).is_some());
+        assert_eq!(ice.selected(), Some(route(2)), "nothing is nominated yet");
+        assert!(nominate(&mut ice, 0, 2));
+
+        assert!(nominate(&mut ice, 1, 3));
+        assert_eq!(ice.selected(), Some(route(3)));
+        assert!(!nominate(&mut ice, 0, 2));
+        assert_eq!(ice.selected(), Some(route(3)));
+    }
+
+    #[test]
+    fn of_many_restarts_the_last_and_the_one_that_works_are_kept() {
+        let mut ice = Ice::new(names(0), hmac());
+        assert!(nominate(&mut ice, 0, 1));
+        for n in 1..=9 {
+            ice.restart(names(n));
+        }
+        assert!(!nominate(&mut ice, 8, 2));
+        assert!(nominate(&mut ice, 0, 1));
+        assert!(nominate(&mut ice, 9, 2));
+        assert!(!nominate(&mut ice, 0, 1));
+        ice.restart(names(10));
+        assert!(nominate(&mut ice, 9, 2));
+        assert!(!nominate(&mut ice, 0, 1));
+    }
+
+    #[test]
+    fn a_nomination_is_told_once() {
+        let mut ice = Ice::new(names(0), hmac());
+        assert!(nominate(&mut ice, 0, 1));
+        assert_eq!(ice.poll_selected(), Some(route(1)));
+        assert!(nominate(&mut ice, 0, 1));
+        assert_eq!(ice.poll_selected(), None);
+    }
+
+    #[test]
+    fn what_a_peer_tells_is_of_a_generation() {
+        let mut ice = Ice::new(names(0), hmac());
+        let told = |ice: &Ice, n| {
+            let names = names(n);
+            ice.told(Some(&names.remote_ufrag), Some(&names.remote_password))
+        };
+        assert_eq!(ice.told(None, None), Told::Current);
+        assert_eq!(told(&ice, 0), Told::Current);
+        assert_eq!(told(&ice, 1), Told::New);
+        assert_eq!(ice.told(Some("peer0"), None), Told::Current);
+        assert_eq!(ice.told(Some("peer1"), None), Told::Half);
+        assert_eq!(ice.told(None, Some("x")), Told::Half);
+        assert_eq!(ice.told(Some("peer0"), Some("x")), Told::New);
+
+        assert!(nominate(&mut ice, 0, 1));
+        ice.restart(names(1));
+        assert_eq!(told(&ice, 1), Told::CurrentUnheard);
+        assert_eq!(ice.told(Some("peer1"), None), Told::Current);
+        assert_eq!(told(&ice, 0), Told::Previous);
+        assert!(nominate(&mut ice, 1, 1));
+        assert_eq!(told(&ice, 1), Told::Current);
+        assert_eq!(told(&ice, 0), Told::Past);
+        assert_eq!(ice.told(Some("peer0"), None), Told::Past);
+    }
+}
