@@ -1,7 +1,7 @@
 //! The one who knows everyone: sessions, paths, and who is to be told what.
 //!
 //! This file is the face: what a driver calls. How requests become sessions is in `admission`, how
-//! datagrams find theirs in `arrivals`, how sessions take their places and leave them in `comings`
+//! datagrams find theirs in `arrivals`, how they change their addresses in `restarts`, how sessions take their places and leave them in `comings`
 //! and `goings`, how packets go out in `fanout`, and what time brings in `upkeep`.
 
 mod admission;
@@ -13,6 +13,7 @@ mod goings;
 mod handshake;
 mod outbox;
 mod paths;
+mod restarts;
 mod sessions;
 #[cfg(test)]
 mod tests;

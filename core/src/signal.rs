@@ -2,12 +2,15 @@
 //!
 //! What can be decided without knowing who is connected is decided here, by pure functions:
 //! `route` tells what a request wants or refuses it, `offer` reads SDP, `policy` makes a plan
-//! of it, `answer` writes the answer, `respond` the responses. The server does the rest.
+//! of it, `answer` writes the answer, `fragment` and `precondition` read what a PATCH brings,
+//! `respond` makes the responses. The server does the rest.
 
 pub(crate) mod answer;
+pub(crate) mod fragment;
 pub(crate) mod offer;
 mod pages;
 pub(crate) mod policy;
+pub(crate) mod precondition;
 pub(crate) mod refusal;
 pub(crate) mod respond;
 pub(crate) mod route;

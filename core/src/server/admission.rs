@@ -65,6 +65,14 @@ impl Server {
                 self.view(now, id, &path, query.as_deref(), peer, &offer)
             }
             Action::Delete { role, path, secret } => self.delete(now, role, &path, &secret),
+            Action::Patch {
+                role,
+                path,
+                secret,
+                wish,
+            } => self
+                .named(role, &path, &secret)
+                .and_then(|id| self.patch(id, peer, wish?)),
         };
         envelope.finish(response.unwrap_or_else(|refusal| {
             tracing::debug!(
@@ -262,6 +270,7 @@ impl Server {
             query: wish.query,
             secret: &session.resource,
             id: &session.uuid,
+            ufrag: &session.ice().names().local_ufrag,
         };
         let response = respond::created(&created, answer, &self.config.ice_servers);
         self.sessions.insert(session);
@@ -280,16 +289,21 @@ impl Server {
         path: &str,
         secret: &str,
     ) -> Result<Response, Refusal> {
+        let id = self.named(role, path, secret)?;
+        self.retire(now, id, &EndReason::Deleted);
+        Ok(respond::deleted())
+    }
+
+    /// The session that a URL names.
+    fn named(&self, role: Role, path: &str, secret: &str) -> Result<SessionId, Refusal> {
         let named = ids::session_of_resource(secret).and_then(|id| self.sessions.get(id));
         let own = named.filter(|s| {
             ids::same_secret(&s.resource, secret) && s.role() == role && s.path_name == path
         });
-        let id = own.map(|s| s.id).ok_or_else(|| Refusal::NoSession {
+        own.map(|s| s.id).ok_or_else(|| Refusal::NoSession {
             role,
             path: path.to_owned(),
-        })?;
-        self.retire(now, id, &EndReason::Deleted);
-        Ok(respond::deleted())
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use slab::Slab;
 
 use crate::control::Control;
 use crate::egress::{Egress, LaneConfig};
+use crate::ice::Ice;
 use crate::ids::{PathId, SessionId, TransportId};
 use crate::ingest::Ingest;
 use crate::media::MediaKind;
@@ -95,6 +96,20 @@ impl Session {
         match self.peer {
             Peer::Publisher(_) => Role::Publish,
             Peer::Viewer(_) => Role::View,
+        }
+    }
+
+    pub(super) fn ice(&self) -> &Ice {
+        match &self.peer {
+            Peer::Publisher(publisher) => &publisher.ingest.ice,
+            Peer::Viewer(viewer) => &viewer.control.ice,
+        }
+    }
+
+    pub(super) fn ice_mut(&mut self) -> &mut Ice {
+        match &mut self.peer {
+            Peer::Publisher(publisher) => &mut publisher.ingest.ice,
+            Peer::Viewer(viewer) => &mut viewer.control.ice,
         }
     }
 

@@ -320,7 +320,7 @@ fn fingerprints(attributes: &[Attribute]) -> Vec<Fingerprint> {
 
 /// Characters of RFC 8839 §5.4 and those that peers use besides. A colon would end the name early
 /// in STUN.
-fn is_ice_credential(text: &str) -> bool {
+pub(crate) fn is_ice_credential(text: &str) -> bool {
     (1..=256).contains(&text.len())
         && text
             .bytes()
@@ -328,7 +328,7 @@ fn is_ice_credential(text: &str) -> bool {
 }
 
 /// RFC 8866 §9.
-fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text
             .bytes()

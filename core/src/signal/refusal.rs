@@ -139,6 +139,39 @@ pub(crate) enum Refusal {
         /// The path in the URL.
         path: String,
     },
+    /// The body of a PATCH says to be something else, or nothing.
+    #[error(
+        "an SDP fragment is expected: send it with Content-Type: application/trickle-ice-sdpfrag, not {0:?}"
+    )]
+    PatchType(String),
+    /// The body of a PATCH is larger than any fragment.
+    #[error(
+        "the SDP fragment is larger than {MAX_BODY_LEN} bytes: send a=ice-ufrag, a=ice-pwd and the candidates only"
+    )]
+    PatchTooLarge,
+    /// The body of a PATCH is not what it says to be.
+    #[error(
+        "the body is not an SDP fragment of ICE ({0}): send a=ice-ufrag and a=ice-pwd of your description, and your \
+         a=candidate lines"
+    )]
+    NotFragment(String),
+    /// Half of what an ICE restart needs.
+    #[error(
+        "the fragment has other ICE credentials than the session, and not all of them: send both a=ice-ufrag and \
+         a=ice-pwd to restart ICE, or those of the session, or none, to add candidates"
+    )]
+    HalfRestart,
+    /// Credentials of an ICE session that is over.
+    #[error(
+        "the fragment is of before the last ICE restart: send the a=ice-ufrag and a=ice-pwd of your current description"
+    )]
+    PastRestart,
+    /// `If-Match` names another ICE session.
+    #[error(
+        "If-Match does not name this session's ICE as it is, since ICE was restarted or the tag is a weak one: send the \
+         ETag of the last answer with 201 or 200, or If-Match: * to restart ICE"
+    )]
+    Precondition,
     /// Full.
     #[error("this server is full ({0} sessions): retry later, or raise its limit")]
     TooManySessions(usize),
@@ -161,6 +194,8 @@ impl Refusal {
         match self {
             Self::PathName(_)
             | Self::NotSdp(_)
+            | Self::NotFragment(_)
+            | Self::HalfRestart
             | Self::TooManySections(_)
             | Self::DuplicateMid(_)
             | Self::NoIceCredentials
@@ -175,9 +210,10 @@ impl Refusal {
             | Self::NoCodec { .. }
             | Self::CannotDecode { .. }
             | Self::OtherKind { .. } => StatusCode::NOT_ACCEPTABLE,
-            Self::PublisherExists(_) => StatusCode::CONFLICT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PublisherExists(_) | Self::PastRestart => StatusCode::CONFLICT,
+            Self::Precondition => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge | Self::PatchTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ContentType(_) | Self::PatchType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManySessions(_) | Self::ShuttingDown | Self::NoCandidates => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

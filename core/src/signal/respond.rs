@@ -97,6 +97,9 @@ pub(crate) fn refused(refusal: &Refusal) -> Response {
         Refusal::ContentType(_) => {
             headers.insert(ACCEPT_POST, HeaderValue::from_static("application/sdp"));
         }
+        Refusal::PatchType(_) => {
+            headers.insert(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT));
+        }
         Refusal::TooManySessions(_) | Refusal::ShuttingDown | Refusal::NoCandidates => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
@@ -118,6 +121,8 @@ pub(crate) struct Created<'a> {
     pub(crate) secret: &'a str,
     /// What people and logs know the session by. No secret.
     pub(crate) id: &'a str,
+    /// Our ICE user name fragment: what its ETag is.
+    pub(crate) ufrag: &'a str,
 }
 
 /// 201 for a session that was made (RFC 9725 §4.2).
@@ -135,11 +140,27 @@ pub(crate) fn created(
     }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/sdp"));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT));
     insert(headers, LOCATION, &location);
     insert(headers, ID, session.id);
-    insert(headers, ETAG, &format!("\"{}\"", session.id));
+    insert(headers, ETAG, &entity_tag(session.ufrag));
     add_links(headers, ice_servers);
     *response.body_mut() = Bytes::from(answer);
+    response
+}
+
+/// 204 for a fragment whose candidates were taken in (RFC 9725 §4.3.2).
+pub(crate) fn trickled() -> Response {
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// 200 for an ICE restart (RFC 9725 §4.3.3), with our half of it and the tag of the new ICE
+/// session.
+pub(crate) fn restarted(ufrag: &str, fragment: String) -> Response {
+    let mut response = Response::new(Bytes::from(fragment));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FRAGMENT));
+    insert(headers, ETAG, &entity_tag(ufrag));
     response
 }
 
@@ -213,6 +234,14 @@ pub(crate) fn endpoint_options(ice_servers: &[IceServer]) -> Response {
     response
 }
 
+/// 204 to a client that asks what a session takes.
+pub(crate) fn session_options(allow: &'static str) -> Response {
+    let mut response = options(allow);
+    let headers = response.headers_mut();
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT));
+    response
+}
+
 /// 204 with the methods that are possible.
 pub(crate) fn options(allow: &'static str) -> Response {
     let mut response = empty(StatusCode::NO_CONTENT);
@@ -229,6 +258,15 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
+/// The media type of SDP fragments (RFC 8840 §10).
+pub(crate) const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// A session's ICE as it is: a strong tag, new with each restart (RFC 9725 §4.3.1).
+fn entity_tag(ufrag: &str) -> String {
+    format!("\"{ufrag}\"")
+}
+
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ID: HeaderName = HeaderName::from_static("id");
 
@@ -370,6 +408,7 @@ mod tests {
             query: Some("token=1"),
             secret: "s3cret",
             id: "7-1",
+            ufrag: "u/+1",
         };
         let response = created(&session, "v=0\r\n".to_owned(), &servers);
         assert_eq!(response.status(), 201);
@@ -377,14 +416,17 @@ mod tests {
         assert_eq!(text(&response, "content-type"), "application/sdp");
         assert_eq!(
             (text(&response, "id"), text(&response, "etag")),
-            ("7-1".to_owned(), "\"7-1\"".to_owned())
+            ("7-1".to_owned(), "\"u/+1\"".to_owned())
         );
         assert_eq!(
             text(&response, "link"),
             "<stun:stun.example.com:3478>; rel=\"ice-server\" | <turn:turn.example.com>; rel=\"ice-server\"; \
              username=\"me\"; credential=\"a \\\"quoted\\\" \\\\ one\"; credential-type=\"password\""
         );
-        assert!(!response.headers().contains_key("accept-patch"));
+        assert_eq!(
+            text(&response, "accept-patch"),
+            "application/trickle-ice-sdpfrag"
+        );
         assert_eq!(&response.body()[..], b"v=0\r\n");
     }
 

@@ -6,14 +6,16 @@
 //! | `/{path}/`, `/{path}/publish` | the pages that play and publish |
 //! | `/{path}/reader.js`, `/{path}/publisher.js` | their scripts |
 //! | `/{path}/whip`, `/{path}/whep` | the endpoints (RFC 9725, draft-ietf-wish-whep) |
-//! | `/{path}/whip/{secret}`, `/{path}/whep/{secret}` | a session |
+//! | `/{path}/whip/{secret}`, `/{path}/whep/{secret}` | a session: its end, its ICE |
 
 use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::config::Config;
+use crate::signal::fragment::Fragment;
 use crate::signal::offer::Offer;
 use crate::signal::policy::{self, Plan};
+use crate::signal::precondition::Precondition;
 use crate::signal::refusal::{Refusal, shown};
 use crate::signal::respond::{self, Envelope};
 use crate::signal::{MAX_BODY_LEN, Request, Response, Role};
@@ -68,6 +70,27 @@ pub(crate) enum Action {
         /// The last part of its URL, as it came: not necessarily one that was ever given out.
         secret: String,
     },
+    /// To add candidates to a session, or to restart its ICE.
+    Patch {
+        /// Of which kind.
+        role: Role,
+        /// The path's name.
+        path: String,
+        /// The last part of its URL, as it came.
+        secret: String,
+        /// What for. A session that is not there is the first thing to be said, so what is wrong
+        /// with the request comes along.
+        wish: Result<Patch, Refusal>,
+    },
+}
+
+/// What a PATCH says.
+#[derive(Debug)]
+pub(crate) struct Patch {
+    /// What it tells of the peer's ICE.
+    pub(crate) fragment: Fragment,
+    /// Which state of the session it is meant for.
+    pub(crate) precondition: Precondition,
 }
 
 /// Tells what a request wants.
@@ -111,13 +134,23 @@ fn action(config: &Config, request: &Request) -> Result<Action, Refusal> {
                 path: path.to_owned(),
                 secret: secret.to_owned(),
             }),
-            _ => only(request, "OPTIONS, DELETE"),
+            Method::PATCH => Ok(Action::Patch {
+                role,
+                path: path.to_owned(),
+                secret: secret.to_owned(),
+                wish: patch(request),
+            }),
+            Method::OPTIONS => Ok(Action::Respond(respond::session_options(SESSION))),
+            _ => only(request, SESSION),
         },
     }
 }
 
 /// Methods of what can only be read.
 const READ: &str = "OPTIONS, GET, HEAD";
+
+/// Methods of a session.
+const SESSION: &str = "OPTIONS, PATCH, DELETE";
 
 /// What a URL names.
 #[derive(Debug, PartialEq, Eq)]
@@ -256,7 +289,7 @@ fn file(request: &Request, name: &'static str) -> Result<Action, Refusal> {
 }
 
 fn on_asterisk(request: &Request) -> Result<Action, Refusal> {
-    only(request, "OPTIONS, GET, HEAD, POST, DELETE")
+    only(request, "OPTIONS, GET, HEAD, POST, PATCH, DELETE")
 }
 
 /// `OPTIONS` is told what is possible, any other method is refused.
@@ -268,6 +301,28 @@ fn only(request: &Request, allow: &'static str) -> Result<Action, Refusal> {
         method: shown(request.head.method.as_str()),
         target: shown(request.head.uri.path()),
         allow,
+    })
+}
+
+fn content_type(request: &Request) -> &str {
+    let value = request.head.headers.get(CONTENT_TYPE);
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// What a PATCH of a session says.
+fn patch(request: &Request) -> Result<Patch, Refusal> {
+    let content_type = content_type(request);
+    if !media_type(content_type).eq_ignore_ascii_case(respond::FRAGMENT) {
+        return Err(Refusal::PatchType(shown(content_type)));
+    }
+    if request.body.len() > MAX_BODY_LEN {
+        return Err(Refusal::PatchTooLarge);
+    }
+    Ok(Patch {
+        fragment: Fragment::parse(&request.body)?,
+        precondition: Precondition::of(&request.head.headers),
     })
 }
 
@@ -283,10 +338,7 @@ fn endpoint(config: &Config, request: &Request, role: Role, path: &str) -> Resul
         Method::POST => {}
         _ => return only(request, "OPTIONS, POST"),
     }
-    let content_type = request.head.headers.get(CONTENT_TYPE);
-    let content_type = content_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type = content_type(request);
     if !media_type(content_type).eq_ignore_ascii_case("application/sdp") {
         return Err(Refusal::ContentType(shown(content_type)));
     }
@@ -470,17 +522,66 @@ mod tests {
     }
 
     #[test]
-    fn a_session_can_be_ended_and_nothing_else() {
+    fn a_session_can_be_ended_and_patched_and_nothing_else() {
         let action = action_of("DELETE", "/live/cam/whep/s3cret", &[], b"");
         assert!(matches!(
             action,
             Action::Delete { role: Role::View, path, secret } if path == "live/cam" && secret == "s3cret"
         ));
-        for method in ["GET", "PATCH", "POST", "PUT"] {
+        for method in ["GET", "POST", "PUT"] {
             let response = response(method, "/cam/whip/s3cret", &[]);
             assert_eq!(response.status(), 405, "{method}");
-            assert_eq!(header(&response, "allow"), "OPTIONS, DELETE");
+            assert_eq!(header(&response, "allow"), "OPTIONS, PATCH, DELETE");
         }
+        let response = response("OPTIONS", "/cam/whip/s3cret", &[]);
+        assert_eq!(response.status(), 204);
+        assert_eq!(
+            header(&response, "accept-patch"),
+            "application/trickle-ice-sdpfrag"
+        );
+    }
+
+    #[test]
+    fn a_patch_is_a_fragment_or_refused() {
+        let wish_of = |content_type: &str, body: &[u8]| {
+            let headers = [("content-type", content_type), ("if-match", "\"x\"")];
+            match action_of("PATCH", "/live/cam/whep/s3cret", &headers, body) {
+                Action::Patch {
+                    role: Role::View,
+                    path,
+                    secret,
+                    wish,
+                } if path == "live/cam" && secret == "s3cret" => wish,
+                other => panic!("{other:?}"),
+            }
+        };
+        let fragment = b"a=ice-ufrag:abcd\r\na=end-of-candidates\r\n";
+        for content_type in [
+            "application/trickle-ice-sdpfrag",
+            "Application/Trickle-ICE-SDPfrag; charset=utf-8",
+        ] {
+            let patch = wish_of(content_type, fragment).unwrap();
+            assert_eq!(patch.fragment.ufrag.as_deref(), Some("abcd"));
+            assert!(patch.precondition.names("x"));
+        }
+        let refusal = |content_type, body: &[u8]| wish_of(content_type, body).unwrap_err();
+        for content_type in ["application/sdp", "", "application/json"] {
+            let refusal = refusal(content_type, fragment);
+            assert_eq!(refusal.status(), 415);
+            assert_eq!(
+                header(&respond::refused(&refusal), "accept-patch"),
+                "application/trickle-ice-sdpfrag"
+            );
+        }
+        let large = vec![b'\n'; MAX_BODY_LEN + 1];
+        assert_eq!(
+            refusal("application/trickle-ice-sdpfrag", &large).status(),
+            413
+        );
+        assert_eq!(
+            refusal("application/trickle-ice-sdpfrag", b"hello").status(),
+            400
+        );
     }
 
     #[test]
