@@ -8,6 +8,7 @@ mod admission;
 mod arrivals;
 mod candidates;
 mod comings;
+mod endings;
 mod fanout;
 mod goings;
 mod handshake;
@@ -31,6 +32,7 @@ use crate::ids::{RequestId, SessionId, TransportId};
 use crate::net::{Datagram, Interface, Transmit};
 use crate::seeded::{Seeded, SeededMap};
 use crate::server::candidates::Candidates;
+use crate::server::endings::Endings;
 use crate::server::outbox::Outbox;
 use crate::server::paths::Paths;
 use crate::server::sessions::Sessions;
@@ -61,6 +63,7 @@ pub struct Server {
     /// The session that an undelivered response tells of.
     undelivered: VecDeque<(RequestId, SessionId)>,
     events: VecDeque<Event>,
+    endings: Endings,
     candidates: Candidates,
     counters: Counters,
     /// Since when no new sessions are made, and those there are end.
@@ -157,6 +160,7 @@ impl Server {
             responses: VecDeque::new(),
             undelivered: VecDeque::new(),
             events: VecDeque::new(),
+            endings: Endings::default(),
             candidates: Candidates::new(&config, &[]),
             counters: Counters::default(),
             shutting_down: None,

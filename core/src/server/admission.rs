@@ -300,10 +300,16 @@ impl Server {
         let own = named.filter(|s| {
             ids::same_secret(&s.resource, secret) && s.role() == role && s.path_name == path
         });
-        own.map(|s| s.id).ok_or_else(|| Refusal::NoSession {
-            role,
-            path: path.to_owned(),
-        })
+        let path = || path.to_owned();
+        match (own, self.endings.reason(secret)) {
+            (Some(session), _) => Ok(session.id),
+            (None, Some(reason)) => Err(Refusal::Ended {
+                role,
+                path: path(),
+                reason: reason.clone(),
+            }),
+            (None, None) => Err(Refusal::NoSession { role, path: path() }),
+        }
     }
 }
 

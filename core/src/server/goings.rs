@@ -56,6 +56,7 @@ impl Server {
 
     fn tell_end(&mut self, session: Session, reason: &EndReason) {
         let (connected, role) = (session.is_connected(), session.role());
+        self.endings.note(session.resource, reason.clone());
         let (path, session, reason) = (session.path_name, session.uuid, reason.clone());
         match (connected, &reason) {
             (true, _) => tracing::info!("{path}: {role} {session} left: {reason}"),

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::media::{CodecName, MediaKind};
 use crate::signal::{MAX_BODY_LEN, Role};
+use crate::stats::EndReason;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,6 +130,19 @@ pub(crate) enum Refusal {
         "{0} has a publisher already, and this server does not let another take over: stop that one, or use another path"
     )]
     PublisherExists(String),
+    /// A session that is no more, and why.
+    #[error(
+        "this {role} session of {path} has ended ({reason}): start a new one with a POST to \
+         /{path}/{}", role.endpoint()
+    )]
+    Ended {
+        /// Of which kind.
+        role: Role,
+        /// The path in the URL.
+        path: String,
+        /// Why.
+        reason: EndReason,
+    },
     /// A session id that leads nowhere.
     #[error(
         "there is no such {role} session of {path}: it has ended, or the URL is not the one of the Location header"
@@ -201,7 +215,9 @@ impl Refusal {
             | Self::NoIceCredentials
             | Self::NoFingerprint
             | Self::Setup(_) => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) | Self::NoStream(_) | Self::NoSession { .. } => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::NoStream(_) | Self::Ended { .. } | Self::NoSession { .. } => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoBundle
             | Self::NoRtcpMux(_)

@@ -112,3 +112,20 @@ fn a_server_for_aead_only_takes_no_other_profile() {
         EndReason::NoAead("AES128_CM_HMAC_SHA1_80".to_owned())
     );
 }
+
+#[test]
+fn who_asks_for_an_ended_session_is_told_why_it_ended() {
+    let mut bench = Bench::new(&[HERE]);
+    let client = bench.join("/a/whip", PUBLISHER);
+    bench.advance(Duration::from_secs(10));
+    for method in ["DELETE", "PATCH"] {
+        let response = bench.request(method, &client.location, String::new());
+        assert_eq!(response.status(), 404, "{method}");
+        let body = String::from_utf8(response.body().to_vec()).unwrap();
+        assert!(body.contains("nothing arrived by UDP"), "{method}: {body}");
+        assert!(body.contains("POST to /a/whip"), "{method}: {body}");
+    }
+    let elsewhere = client.location.replace("/a/", "/b/");
+    let response = bench.request("DELETE", &elsewhere, String::new());
+    assert_eq!(response.status(), 404);
+}
