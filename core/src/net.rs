@@ -105,15 +105,19 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// Remembers how a datagram came. Where there are too many ways, the one that carried nothing
-    /// for longest is forgotten, and returned.
-    pub(crate) fn note(&mut self, route: Route) -> Option<Route> {
+    /// for longest is forgotten, and returned; never the one that is `selected`.
+    pub(crate) fn note(&mut self, route: Route, selected: Option<Route>) -> Option<Route> {
         let same = |r: &Route| (r.transport, r.remote) == (route.transport, route.remote);
         let forgotten = match self.routes.iter().position(same) {
             Some(known) => {
                 self.routes.remove(known);
                 None
             }
-            None => self.routes.is_full().then(|| self.routes.remove(0)),
+            None if self.routes.is_full() => {
+                let oldest = self.routes.iter().position(|r| Some(*r) != selected);
+                Some(self.routes.remove(oldest.unwrap_or(0)))
+            }
+            None => None,
         };
         let _ = self.routes.push(route);
         forgotten
@@ -152,13 +156,11 @@ mod tests {
     fn a_peer_of_many_addresses_takes_bounded_room() {
         let mut routes = Routes::default();
         let forgotten = (1..1000)
-            .filter_map(|port| routes.note(route(port)))
+            .filter_map(|port| routes.note(route(port), None))
             .count();
         assert_eq!((routes.iter().count(), forgotten), (8, 991));
-        // What carries something again and again stays.
         for port in 2000..3000 {
-            routes.note(route(999));
-            routes.note(route(port));
+            routes.note(route(port), Some(route(999)));
         }
         assert!(routes.iter().any(|r| r == route(999)));
         assert!(!routes.iter().any(|r| r == route(2000)));

@@ -11,6 +11,7 @@
 //! that with [`fastrand::seed`] for the same clients in every run. The key exchange stays random.
 
 pub mod media;
+mod restart;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub struct Client {
     audio_mid: Option<Mid>,
     offer: String,
     pending: Option<SdpPendingOffer>,
+    answer: String,
     outbox: VecDeque<Outgoing>,
     timeout: Instant,
     connected: bool,
@@ -124,6 +126,7 @@ impl Client {
             audio_mid,
             offer: offer.to_sdp_string(),
             pending: Some(pending),
+            answer: String::new(),
             outbox: VecDeque::new(),
             timeout: now,
             connected: false,
@@ -148,6 +151,7 @@ impl Client {
     /// Takes the answer to the offer. Says what is wrong with an answer that str0m refuses.
     pub fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), String> {
         let pending = self.pending.take().ok_or("this offer has its answer")?;
+        answer.clone_into(&mut self.answer);
         let answer = SdpAnswer::from_sdp_string(answer).map_err(|e| e.to_string())?;
         self.rtc
             .sdp_api()
@@ -300,6 +304,8 @@ impl Client {
                     self.timeout = at;
                     return;
                 }
+                // By an address that it has no longer.
+                Ok(Output::Transmit(transmit)) if transmit.source != self.local => {}
                 Ok(Output::Transmit(transmit)) => self.outbox.push_back(Outgoing {
                     destination: transmit.destination,
                     contents: transmit.contents.into(),

@@ -8,6 +8,7 @@
 //! world seeds both.
 
 mod broadcast;
+mod restart;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -257,6 +258,11 @@ impl<L: Link> World<L> {
             request = request.header(header::CONTENT_TYPE, "application/sdp");
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
+        self.send(head, from, body)
+    }
+
+    fn send(&mut self, head: http::request::Parts, from: SocketAddr, body: Bytes) -> Response {
+        let target = head.uri.to_string();
         let request = Request {
             peer: from,
             tls: false,

@@ -92,7 +92,8 @@ impl Server {
             return;
         };
         session.last_binding = Some(now);
-        let forgotten = session.routes.note(route);
+        let selected = session.ice().selected();
+        let forgotten = session.routes.note(route, selected);
         if let Some(old) = forgotten {
             self.unbind(id, old);
         }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod handshakes;
+mod restarts;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

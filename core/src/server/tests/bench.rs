@@ -31,6 +31,8 @@ pub(super) struct Client {
     pub(super) remote: SocketAddr,
     pub(super) ufrag: String,
     pub(super) password: String,
+    /// Its own ufrag.
+    pub(super) name: String,
     pub(super) location: String,
     pub(super) connected: bool,
     pub(super) keying: Option<(KeyingMaterial, SrtpProfile)>,
@@ -128,8 +130,20 @@ impl Bench {
     }
 
     pub(super) fn request(&mut self, method: &str, uri: &str, body: String) -> Response {
-        let request = http::Request::builder().method(method).uri(uri);
-        let request = request.header("content-type", "application/sdp");
+        self.request_with(method, uri, &[("content-type", "application/sdp")], body)
+    }
+
+    pub(super) fn request_with(
+        &mut self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Response {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let (head, ()) = request.body(()).unwrap().into_parts();
         self.requests += 1;
         let request = Request {
@@ -166,6 +180,7 @@ impl Bench {
             remote: address(remote),
             ufrag: get("a=ice-ufrag:"),
             password: get("a=ice-pwd:"),
+            name: "peer".to_owned(),
             location: response.headers()["location"].to_str().unwrap().to_owned(),
             connected: false,
             keying: None,
@@ -196,7 +211,7 @@ impl Bench {
     }
 
     pub(super) fn check(&mut self, client: &Client, check: Check) {
-        let name = format!("{}:peer", client.ufrag);
+        let name = format!("{}:{}", client.ufrag, client.name);
         let id = TransId::new();
         let (priority, nominates) = (check.priority, check.nominates);
         let message = StunMessage::binding_request(&name, id, true, 1, priority, nominates);
