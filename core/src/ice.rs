@@ -84,11 +84,10 @@ pub(crate) struct Check {
 /// Which generation a peer speaks of that tells us of its ICE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// The current one.
+    /// The current one, by some or none of its names.
     Current,
-    /// The current one, which began with the same words, and of which nothing has shown yet that
-    /// the peer heard our half.
-    CurrentUnheard,
+    /// The current one, by all that a restart has to tell.
+    CurrentWhole,
     /// The one before, which is still answered.
     Previous,
     /// The one before, which is answered no longer.
@@ -116,9 +115,10 @@ impl Ice {
         &self.current.names
     }
 
-    /// The names of the one before, answered or not.
-    pub(crate) fn previous_names(&self) -> Option<&Names> {
-        self.previous.as_ref().map(|previous| &previous.names)
+    /// The names of the one before, while nothing has shown that the peer heard of the current one.
+    pub(crate) fn unheard_since(&self) -> Option<&Names> {
+        let previous = self.previous.as_ref().filter(|_| !self.current.heard);
+        previous.map(|previous| &previous.names)
     }
 
     /// The route that the peer nominated.
@@ -176,14 +176,10 @@ impl Ice {
         let previous = self.previous.as_ref();
         match (ufrag, password) {
             (None, None) => Told::Current,
-            _ if self.current.names.are_of(ufrag, password) => {
-                let is_whole = ufrag.is_some() && password.is_some();
-                if is_whole && previous.is_some() && !self.current.heard {
-                    Told::CurrentUnheard
-                } else {
-                    Told::Current
-                }
-            }
+            _ if self.current.names.are_of(ufrag, password) => match (ufrag, password) {
+                (Some(_), Some(_)) => Told::CurrentWhole,
+                _ => Told::Current,
+            },
             _ if previous.is_some_and(|p| p.names.are_of(ufrag, password)) => {
                 if self.current.nominated {
                     Told::Past
@@ -368,7 +364,7 @@ mod tests {
             ice.told(Some(&names.remote_ufrag), Some(&names.remote_password))
         };
         assert_eq!(ice.told(None, None), Told::Current);
-        assert_eq!(told(&ice, 0), Told::Current);
+        assert_eq!(told(&ice, 0), Told::CurrentWhole);
         assert_eq!(told(&ice, 1), Told::New);
         assert_eq!(ice.told(Some("peer0"), None), Told::Current);
         assert_eq!(ice.told(Some("peer1"), None), Told::Half);
@@ -377,11 +373,13 @@ mod tests {
 
         assert!(nominate(&mut ice, 0, 1));
         ice.restart(names(1));
-        assert_eq!(told(&ice, 1), Told::CurrentUnheard);
+        assert_eq!(told(&ice, 1), Told::CurrentWhole);
+        assert_eq!(ice.unheard_since(), Some(&names(0)));
         assert_eq!(ice.told(Some("peer1"), None), Told::Current);
         assert_eq!(told(&ice, 0), Told::Previous);
         assert!(nominate(&mut ice, 1, 1));
-        assert_eq!(told(&ice, 1), Told::Current);
+        assert_eq!(ice.unheard_since(), None);
+        assert_eq!(told(&ice, 1), Told::CurrentWhole);
         assert_eq!(told(&ice, 0), Told::Past);
         assert_eq!(ice.told(Some("peer0"), None), Told::Past);
     }

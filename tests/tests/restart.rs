@@ -9,6 +9,8 @@ use http::{Method, StatusCode};
 use kvill_core::{Config, server::Event};
 use kvill_tests::client::Options;
 use kvill_tests::memory::{Broadcast, ClientId, Crossing, Link, PATH, SERVER, Way, World};
+use kvill_tests::peer;
+use kvill_tests::process::Kvill;
 use str0m::format::Codec;
 
 /// Everything arrives; what crosses is noted by kind.
@@ -295,4 +297,38 @@ fn a_session_that_has_ended_is_not_there_to_be_patched() {
         let response = world.request(Method::DELETE, &location, SERVER, Bytes::new());
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
     }
+}
+
+#[test]
+fn chromium_goes_on_over_restarts_of_either_side() {
+    let Some(chromium) = peer::chromium() else {
+        return;
+    };
+    let kvill = Kvill::start(&[]);
+    let args = ["--base", kvill.url(), "--restarts", "3"];
+    let result = chromium.run("chromium/patch.mjs", &args, Duration::from_secs(120));
+    let mut table = "ICE restarts by Chromium, publisher and viewer: longest gap between frames\n\
+        | who restarts, 3 times | frames shown | longest gap |\n|---|---|---|\n"
+        .to_owned();
+    for (who, name) in [
+        ("nobody", "calm"),
+        ("the viewer", "viewer"),
+        ("the publisher", "publisher"),
+    ] {
+        let frames = &result[name]["frames"];
+        let gap = result[name]["longestGapMs"].as_f64().unwrap_or(f64::NAN);
+        table.push_str(&format!("| {who} | {frames} | {gap:.0} ms |\n"));
+    }
+    peer::report("restart", &table);
+    for name in ["viewer", "publisher"] {
+        let side = &result[name];
+        let expected = serde_json::json!([204, 200, 204, 200, 204, 200, 204]);
+        assert_eq!(side["statuses"], expected, "{name}: {side}");
+        let states = serde_json::json!(["connecting", "connected"]);
+        assert_eq!(side["states"], states, "{name}: {side}");
+        assert_eq!(side["complaints"], serde_json::json!([]), "{name}: {side}");
+        let gap = side["longestGapMs"].as_f64().unwrap();
+        assert!(gap < 500.0, "{name}: a gap of {gap} ms: {side}");
+    }
+    kvill.stop();
 }

@@ -80,32 +80,29 @@ enum Act {
     },
 }
 
-/// A restart whose answer was lost is asked for again in the same words: then it is answered again
-/// in the same words, until a binding request has shown that the answer arrived. A new generation
-/// for every repetition would make the answer that did arrive, if late, worthless. Whoever asks
-/// again knows the tag of before; whoever knows the new tag has the answer, and brings candidates.
+/// The answer to a restart may be lost: networks that change are why there are restarts. Until a
+/// binding request has shown that it arrived, the tag of before is as good for another restart; and
+/// the same restart once more is answered in the same words, since a new generation would make the
+/// answer worthless that arrives late. Whoever knows the new tag has the answer, and brings
+/// candidates.
 fn act(ice: &Ice, fragment: &Fragment, precondition: &Precondition) -> Result<Act, Refusal> {
     let tag = ice.names().local_ufrag.as_str();
-    let told = ice.told(fragment.ufrag.as_deref(), fragment.pwd.as_deref());
-    if told == Told::CurrentUnheard && !precondition.names(tag) {
-        let before = ice.previous_names().map(|names| names.local_ufrag.as_str());
-        if before.is_some_and(|before| precondition.holds_for(before)) {
-            return Ok(Act::Repeat);
-        }
-    }
-    if !precondition.holds_for(tag) {
-        return Err(Refusal::Precondition);
-    }
-    match told {
-        Told::Current | Told::CurrentUnheard | Told::Previous => Ok(Act::TakeIn),
-        Told::Past => Err(Refusal::PastRestart),
-        Told::Half => Err(Refusal::HalfRestart),
-        Told::New => match (&fragment.ufrag, &fragment.pwd) {
+    let is_current = precondition.holds_for(tag);
+    let may_have_missed_it = ice
+        .unheard_since()
+        .is_some_and(|before| precondition.holds_for(&before.local_ufrag));
+    match ice.told(fragment.ufrag.as_deref(), fragment.pwd.as_deref()) {
+        Told::CurrentWhole if may_have_missed_it && !precondition.names(tag) => Ok(Act::Repeat),
+        Told::New if is_current || may_have_missed_it => match (&fragment.ufrag, &fragment.pwd) {
             (Some(ufrag), Some(pwd)) => Ok(Act::Restart {
                 remote_ufrag: ufrag.clone(),
                 remote_password: pwd.clone(),
             }),
             _ => Err(Refusal::HalfRestart),
         },
+        _ if !is_current => Err(Refusal::Precondition),
+        Told::Current | Told::CurrentWhole | Told::Previous => Ok(Act::TakeIn),
+        Told::Past => Err(Refusal::PastRestart),
+        Told::Half | Told::New => Err(Refusal::HalfRestart),
     }
 }

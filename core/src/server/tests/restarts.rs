@@ -166,6 +166,21 @@ fn a_restart_that_is_asked_for_again_is_answered_again_until_it_was_heard() {
 }
 
 #[test]
+fn another_restart_may_name_the_tag_of_before_one_that_was_not_heard() {
+    let mut bench = Bench::new(&[HERE]);
+    let (_publisher, mut viewer) = bench.pair();
+    let first = format!("\"{}\"", viewer.ufrag);
+    let unheard = patch(&mut bench, &viewer, &first, &fragment("new"));
+    let answer = patch(&mut bench, &viewer, &first, &fragment("newer"));
+    assert_ne!(unheard.headers()["etag"], answer.headers()["etag"]);
+    Restarted::new(&answer, "newer").swap(&mut viewer);
+    let check = viewer.check();
+    assert!(is_taken(&mut bench, &viewer, check));
+    let late = patch(&mut bench, &viewer, &first, &fragment("newest"));
+    assert_eq!(late.status(), 412);
+}
+
+#[test]
 fn what_is_of_before_a_restart_is_refused_once_that_has_worked() {
     let mut bench = Bench::new(&[HERE]);
     let (_publisher, mut viewer) = bench.pair();
