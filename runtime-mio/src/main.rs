@@ -7,6 +7,7 @@ use clap::Parser;
 use kvill_host::banner::Banner;
 use kvill_host::cli::Arguments;
 use kvill_host::logging;
+use kvill_host::reach::short_reach;
 use kvill_mio::{Driver, Ended};
 
 const PROGRAM: &str = concat!("kvill ", env!("CARGO_PKG_VERSION"));
@@ -27,8 +28,14 @@ fn main() -> ExitCode {
 
 fn serve(arguments: Arguments) -> Result<Ended, Box<dyn std::error::Error>> {
     let settings = arguments.into_settings()?;
+    let additional_hosts = settings.config.additional_hosts.clone();
     let mut driver = Driver::bind(settings)?;
     driver.stop_on_signals()?;
+    // Before the banner, whose URLs are to stay in sight.
+    let (udp, interfaces) = (driver.udp_addresses(), driver.interfaces());
+    if let Some(reach) = short_reach(udp, &additional_hosts, interfaces) {
+        tracing::warn!("{reach}");
+    }
     say_hello(&driver)?;
     Ok(driver.run()?)
 }

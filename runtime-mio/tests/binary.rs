@@ -178,6 +178,48 @@ fn the_totals_are_logged_at_the_end() {
     );
 }
 
+/// What a server logs from its start to its end.
+fn whole_log(arguments: &[&str]) -> String {
+    let addresses = [
+        "--http-address",
+        "127.0.0.1:0",
+        "--udp-address",
+        "127.0.0.1:0",
+    ];
+    let mut child = kvill(&[&addresses, arguments].concat()).spawn().unwrap();
+    let mut banner = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("stops the server") {
+        line.clear();
+        assert!(banner.read_line(&mut line).unwrap() > 0, "the banner ended");
+    }
+    let mut running = Running {
+        child,
+        banner: line,
+    };
+    running.signal("TERM");
+    running.wait();
+    let mut log = String::new();
+    let mut stderr = running.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    log
+}
+
+#[test]
+fn a_server_that_only_this_machine_reaches_says_what_to_set() {
+    let log = whole_log(&[]);
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    let [warning] = warnings.as_slice() else {
+        panic!("one warning: {log}")
+    };
+    assert!(
+        warning.contains("127.0.0.1 only") && warning.contains("--additional-hosts"),
+        "{warning}"
+    );
+    let log = whole_log(&["--additional-hosts", "203.0.113.7"]);
+    assert!(!log.contains(" WARN "), "{log}");
+}
+
 #[test]
 fn an_http_port_in_use_is_named_and_explained() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
