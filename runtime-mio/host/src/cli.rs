@@ -6,7 +6,7 @@ mod lists;
 use std::net::SocketAddr;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 use kvill_core::Config;
 use kvill_core::config::{IceServer, SrtpPolicy};
 
@@ -82,6 +82,11 @@ pub struct Arguments {
     #[arg(long, value_name = "ORIGIN", default_value = "*", value_parser = parse_origin)]
     pub allow_origins: Vec<String>,
 
+    /// Says whether a second publisher of a path takes the place of the first, who is then
+    /// disconnected, or is refused.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub override_publisher: bool,
+
     /// Chooses the SRTP ciphers: AES-GCM where the peer has it, or AES-GCM and nothing else.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Srtp::PreferAead)]
     pub srtp: Srtp,
@@ -127,6 +132,7 @@ impl Arguments {
             additional_hosts,
             ice_servers: self.ice_servers,
             allow_origins: self.allow_origins,
+            override_publisher: self.override_publisher,
             srtp: self.srtp.into(),
             ..Config::default()
         };
@@ -188,6 +194,18 @@ mod tests {
                 "2001:db8::1".parse().unwrap()
             ]
         );
+    }
+
+    #[test]
+    fn publishers_are_replaced_unless_it_is_forbidden() {
+        let overrides = |arguments: &[&str]| {
+            let settings = parse(arguments).unwrap().into_settings().unwrap();
+            settings.config.override_publisher
+        };
+        assert!(overrides(&[]));
+        assert!(overrides(&["--override-publisher=true"]));
+        assert!(!overrides(&["--override-publisher", "false"]));
+        assert!(parse(&["--override-publisher"]).is_err());
     }
 
     #[test]
