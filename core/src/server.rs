@@ -1,8 +1,9 @@
 //! The one who knows everyone: sessions, paths, and who is to be told what.
 //!
 //! This file is the face: what a driver calls. How requests become sessions is in `admission`, how
-//! datagrams find theirs in `arrivals`, how they change their addresses in `restarts`, how sessions take their places and leave them in `comings`
-//! and `goings`, how packets go out in `fanout`, and what time brings in `upkeep`.
+//! datagrams find theirs in `arrivals`, how they change their addresses in `restarts`, how sessions
+//! take their places and leave them in `comings` and `goings`, how packets go out in `fanout`, what
+//! is said of refusals in `refusals`, and what time brings in `upkeep`.
 
 mod admission;
 mod arrivals;
@@ -14,6 +15,7 @@ mod goings;
 mod handshake;
 mod outbox;
 mod paths;
+mod refusals;
 mod restarts;
 mod sessions;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use crate::server::candidates::Candidates;
 use crate::server::endings::Endings;
 use crate::server::outbox::Outbox;
 use crate::server::paths::Paths;
+use crate::server::refusals::RefusalLog;
 use crate::server::sessions::Sessions;
 use crate::signal::{Request, Response, respond};
 use crate::stats::{Counters, EndReason, PathStats, Snapshot};
@@ -66,6 +69,7 @@ pub struct Server {
     endings: Endings,
     candidates: Candidates,
     counters: Counters,
+    refusal_log: RefusalLog,
     /// Since when no new sessions are made, and those there are end.
     shutting_down: Option<Instant>,
     scratch: Vec<u8>,
@@ -163,6 +167,7 @@ impl Server {
             endings: Endings::default(),
             candidates: Candidates::new(&config, &[]),
             counters: Counters::default(),
+            refusal_log: RefusalLog::default(),
             shutting_down: None,
             scratch: vec![0; dtls::OUTPUT_LEN],
             config,

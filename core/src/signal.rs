@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+pub use route::loggable;
+
 /// The largest request body that is read, in bytes. A driver reads at most one byte more and
 /// passes on what it has: the core then refuses the request with 413.
 pub const MAX_BODY_LEN: usize = 128 * 1024;

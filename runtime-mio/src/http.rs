@@ -129,6 +129,11 @@ impl Http {
         self.connections.shut_down();
     }
 
+    /// How many requests were refused without asking the core.
+    pub(crate) fn refused(&self) -> u64 {
+        self.gateway.refused()
+    }
+
     /// Whether no client is left.
     pub(crate) fn is_drained(&self) -> bool {
         self.connections.is_empty()

@@ -107,6 +107,8 @@ impl Reactor {
             self.drain_events();
             if let Some(ended) = self.ended(now) {
                 self.transports.iter().for_each(Transport::log_totals);
+                let refused = self.server.stats().counters.refused + self.http.refused();
+                info!(refused, "HTTP totals");
                 return Ok(ended);
             }
         }

@@ -173,7 +173,7 @@ fn the_totals_are_logged_at_the_end() {
     let mut stderr = running.child.stderr.take().unwrap();
     stderr.read_to_string(&mut log).unwrap();
     assert!(
-        log.contains("UDP totals") && log.contains("datagrams="),
+        log.contains("UDP totals") && log.contains("datagrams=") && log.contains("HTTP totals"),
         "{log}"
     );
 }

@@ -75,11 +75,7 @@ impl Server {
                 .and_then(|id| self.patch(id, peer, wish?)),
         };
         envelope.finish(response.unwrap_or_else(|refusal| {
-            tracing::debug!(
-                "{} {} refused: {refusal}",
-                request.head.method,
-                request.head.uri.path()
-            );
+            self.note_refusal(now, request, &refusal);
             respond::refused(&refusal)
         }))
     }

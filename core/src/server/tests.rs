@@ -1,6 +1,7 @@
 //! What no browser does must harm nobody else, and what went wrong once must not again.
 
 mod bench;
+mod endings;
 mod handshakes;
 mod restarts;
 

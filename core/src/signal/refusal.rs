@@ -4,6 +4,7 @@
 //! what to do. The log line of a refusal is the same sentence as its body.
 
 use http::StatusCode;
+use tracing::Level;
 
 use crate::media::{CodecName, MediaKind};
 use crate::signal::{MAX_BODY_LEN, Role};
@@ -53,12 +54,13 @@ pub(crate) enum Refusal {
     DuplicateMid(String),
     /// ICE cannot work without.
     #[error(
-        "the offer has no usable a=ice-ufrag and a=ice-pwd: both are needed, the first also without colons"
+        "the offer has no usable a=ice-ufrag and a=ice-pwd: offer both, the first without colons"
     )]
     NoIceCredentials,
     /// DTLS cannot be trusted without.
     #[error(
-        "the offer has no a=fingerprint of SHA-256, SHA-384 or SHA-512: media is encrypted here with DTLS-SRTP only"
+        "media is encrypted here with DTLS-SRTP only, and the offer says no fingerprint that can be checked: \
+         offer an a=fingerprint of SHA-256"
     )]
     NoFingerprint,
     /// A value of `a=setup` that says neither yes nor no.
@@ -145,7 +147,8 @@ pub(crate) enum Refusal {
     },
     /// A session id that leads nowhere.
     #[error(
-        "there is no such {role} session of {path}: it has ended, or the URL is not the one of the Location header"
+        "there is no such {role} session of {path}, it has ended or the URL is not the one of the Location header: \
+         send a new offer to the {} URL", .role.endpoint()
     )]
     NoSession {
         /// Of which kind.
@@ -238,6 +241,18 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// How loudly it is told to the operator: a client's mistake is news, what only the operator
+    /// can mend is a warning.
+    pub(crate) fn level(&self) -> Level {
+        match self {
+            Self::Internal(_) => Level::ERROR,
+            Self::TooManySessions(_) | Self::NoCandidates => Level::WARN,
+            _ => Level::INFO,
+        }
+    }
+}
+
 /// Words of a peer as they may stand in a log: without control characters, and not long.
 pub(crate) fn shown(text: &str) -> String {
     const LEN_MAX: usize = 64;
@@ -256,6 +271,9 @@ fn list(names: &[CodecName]) -> String {
         None => String::new(),
     }
 }
+
+#[cfg(test)]
+mod table;
 
 #[cfg(test)]
 mod tests {

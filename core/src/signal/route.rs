@@ -256,6 +256,19 @@ fn decoded(path: &str) -> std::borrow::Cow<'_, str> {
     percent_encoding::percent_decode_str(path).decode_utf8_lossy()
 }
 
+/// The path of a URL as it may stand in a log: who knows the last part of a session's URL may end
+/// that session, so it is left out.
+#[must_use]
+pub fn loggable(path: &str) -> String {
+    let path = decoded(path);
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some((endpoint, _)) if endpoint.ends_with("/whip") || endpoint.ends_with("/whep") => {
+            format!("{}/…", shown(endpoint))
+        }
+        _ => shown(&path),
+    }
+}
+
 fn is_read(request: &Request) -> bool {
     matches!(request.head.method, Method::GET | Method::HEAD)
 }
@@ -299,7 +312,7 @@ fn only(request: &Request, allow: &'static str) -> Result<Action, Refusal> {
     }
     Err(Refusal::Method {
         method: shown(request.head.method.as_str()),
-        target: shown(request.head.uri.path()),
+        target: loggable(request.head.uri.path()),
         allow,
     })
 }
@@ -409,6 +422,21 @@ mod tests {
 
     fn is_html(response: &Response) -> bool {
         response.status() == 200 && header(response, "content-type").starts_with("text/html")
+    }
+
+    #[test]
+    fn a_session_s_secret_stays_out_of_the_log() {
+        for (path, expected) in [
+            ("/live/whep", "/live/whep"),
+            ("/live/whep/", "/live/whep/"),
+            ("/live/whep/S3cret", "/live/whep/…"),
+            ("/a/b/wh%69p/S3cret/", "/a/b/whip/…"),
+            ("/", "/"),
+            ("*", "*"),
+            ("/live/%0aERROR", "/live/ERROR"),
+        ] {
+            assert_eq!(loggable(path), expected, "{path}");
+        }
     }
 
     #[test]

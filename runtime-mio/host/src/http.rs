@@ -29,13 +29,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::Timer;
 use kvill_core::ids::RequestId;
-use kvill_core::signal::{Request, Response};
+use kvill_core::signal::{Request, Response, loggable};
 
 use crate::address::canonical;
 pub use body::DRAIN_LEN_MAX;
 use body::{BodyError, read_body};
 pub use connection::{Connection, HEADER_LEN_MAX};
 pub use kvill_core::signal::MAX_BODY_LEN;
+use refusal::{Refusal, Refusals};
 
 /// How long clients may take, and how many there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,7 @@ struct Exchanges {
     /// Passed to the core, and given up by their clients.
     cancelled: VecDeque<RequestId>,
     waiting: HashMap<RequestId, Waiting>,
+    refusals: Refusals,
 }
 
 #[derive(Default)]
@@ -136,6 +138,12 @@ impl Gateway {
         !exchanges.requests.is_empty() || !exchanges.cancelled.is_empty()
     }
 
+    /// How many requests were refused without asking the core.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.exchanges.borrow().refusals.count
+    }
+
     /// Gives a connection the response it waits for. One that nobody waits for is dropped.
     pub fn respond(&self, id: RequestId, response: Response) {
         let waker = match self.exchanges.borrow_mut().waiting.get_mut(&id) {
@@ -159,11 +167,11 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let body = match read_body(body, &*self.timer, self.limits.body_timeout).await {
             Ok(body) => body,
-            Err(BodyError::TimedOut) => return Ok(refusal::request_timeout().map(Full::new)),
+            Err(BodyError::TimedOut) => return Ok(self.refuse(peer, &head, Refusal::Slow)),
             Err(BodyError::Broken(error)) => return Err(error),
         };
         if !refusal::has_its_host(&head) {
-            return Ok(refusal::host_missing().map(Full::new));
+            return Ok(self.refuse(peer, &head, Refusal::Host));
         }
         let request = Request {
             peer: canonical(peer),
@@ -172,6 +180,19 @@ impl Gateway {
             body,
         };
         Ok(self.begin(request).await.map(Full::new))
+    }
+
+    fn refuse(
+        &self,
+        peer: SocketAddr,
+        head: &http::request::Parts,
+        refusal: Refusal,
+    ) -> http::Response<Full<Bytes>> {
+        let request = format!("{} {}", head.method, loggable(head.uri.path()));
+        let now = self.timer.now();
+        let refusals = &mut self.exchanges.borrow_mut().refusals;
+        refusals.note(now, peer, &request, refusal);
+        refusal.response().map(Full::new)
     }
 
     fn begin(self, request: Request) -> Exchange {

@@ -11,9 +11,9 @@ pub enum LogLevel {
     Error,
     /// And what an operator should look at.
     Warn,
-    /// And comings and goings.
+    /// And comings and goings, and refused requests.
     Info,
-    /// And addresses, refused requests and the steps of each session.
+    /// And addresses, refusals that are repeated, and the steps of each session.
     Debug,
     /// And every packet.
     Trace,

@@ -1,0 +1,119 @@
+//! The log of refusals: each is told once, and a flood of them does not drown the rest.
+//!
+//! A page that waits for its stream asks every few seconds and is refused every time; a broken
+//! program may ask a thousand times a second. Bounded by [`LINES_MAX`] lines that are remembered.
+//! What is not told still stands on the level debug, and is counted.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tracing::Level;
+
+use crate::server::Server;
+use crate::signal::Request;
+use crate::signal::refusal::Refusal;
+use crate::signal::route::loggable;
+
+/// How long a line is not repeated. Longer keeps logs shorter; shorter shows sooner that somebody
+/// still tries.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Lines within a period. More tells more of a flood, and costs as many comparisons a refusal.
+const LINES_MAX: usize = 50;
+
+/// The lines of the last period. See the module.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog {
+    told: VecDeque<(Instant, String)>,
+}
+
+/// What becomes of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Tell,
+    /// It is the last of its period.
+    TellAsLast,
+    Keep,
+}
+
+impl RefusalLog {
+    fn judge(&mut self, now: Instant, line: &str) -> Verdict {
+        let is_over = |(at, _): &(Instant, String)| now.saturating_duration_since(*at) >= PERIOD;
+        while self.told.front().is_some_and(is_over) {
+            self.told.pop_front();
+        }
+        let is_known = self.told.iter().any(|(_, told)| told == line);
+        if is_known || self.told.len() >= LINES_MAX {
+            return Verdict::Keep;
+        }
+        self.told.push_back((now, line.to_owned()));
+        if self.told.len() == LINES_MAX {
+            Verdict::TellAsLast
+        } else {
+            Verdict::Tell
+        }
+    }
+}
+
+impl Server {
+    /// Tells the operator that a request was refused, in the words that its client gets.
+    pub(super) fn note_refusal(&mut self, now: Instant, request: &Request, refusal: &Refusal) {
+        let line = format!(
+            "{} {} of {} refused with {}: {refusal}",
+            request.head.method,
+            loggable(request.head.uri.path()),
+            request.peer.ip().to_canonical(),
+            refusal.status().as_u16(),
+        );
+        match self.refusal_log.judge(now, &line) {
+            Verdict::Keep => tracing::debug!("{line}"),
+            verdict => {
+                tell(refusal.level(), &line);
+                if verdict == Verdict::TellAsLast {
+                    tracing::info!(
+                        "many requests are refused: for a while, more stand in the log of level debug only"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn tell(level: Level, line: &str) {
+    match level {
+        Level::ERROR => tracing::error!("{line}"),
+        Level::WARN => tracing::warn!("{line}"),
+        _ => tracing::info!("{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_page_is_told_once_a_minute() {
+        let mut log = RefusalLog::default();
+        let start = Instant::now();
+        let told = (0..90).filter(|second| {
+            let now = start + Duration::from_secs(*second);
+            log.judge(now, "nobody publishes live yet") != Verdict::Keep
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [0, 60]);
+    }
+
+    #[test]
+    fn a_flood_of_different_lines_is_told_up_to_the_bound_and_then_again() {
+        let mut log = RefusalLog::default();
+        let start = Instant::now();
+        let mut verdicts: Vec<_> = (0..1_000)
+            .map(|n| log.judge(start, &n.to_string()))
+            .collect();
+        let told = verdicts.iter().filter(|verdict| **verdict != Verdict::Keep);
+        assert_eq!(told.count(), LINES_MAX);
+        assert_eq!(verdicts.remove(LINES_MAX - 1), Verdict::TellAsLast);
+        assert_eq!(log.told.len(), LINES_MAX);
+        assert_eq!(log.judge(start + PERIOD, "another"), Verdict::Tell);
+        assert_eq!(log.told.len(), 1);
+    }
+}
