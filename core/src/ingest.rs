@@ -16,7 +16,7 @@ use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, P
 use str0m::media::{Frequency, KeyframeRequestKind, MediaKind as Str0mMediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RtpPacket};
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use crate::control::{Credentials, Shared};
 use crate::dtls;
@@ -371,8 +371,14 @@ fn str0m_credentials() -> IceCreds {
     clippy::needless_pass_by_value,
     reason = "the shape that `map_err` wants"
 )]
-fn failed(error: str0m::RtcError) -> EndReason {
-    EndReason::Failed(error.to_string())
+fn failed(error: RtcError) -> EndReason {
+    match &error {
+        // The only word that str0m has for it.
+        RtcError::RemoteSdp(words) if words == "remote fingerprint no match" => {
+            EndReason::Fingerprint
+        }
+        _ => EndReason::Failed(error.to_string()),
+    }
 }
 
 /// Tells str0m what was negotiated.
@@ -381,7 +387,7 @@ fn declare(
     tracks: Vec<Published>,
     credentials: &Credentials,
     extensions: Extensions,
-) -> Result<heapless::Vec<Lane, 2>, str0m::RtcError> {
+) -> Result<heapless::Vec<Lane, 2>, RtcError> {
     let mut lanes = heapless::Vec::new();
     let mut api = rtc.direct_api();
     api.set_ice_controlling(false);

@@ -4,3 +4,5 @@ pub mod client;
 pub mod memory;
 pub mod peer;
 pub mod process;
+pub mod web;
+pub mod wire;

@@ -124,17 +124,8 @@ fn every_refusal_has_its_row_in_the_readme_and_every_row_its_refusal() {
 fn every_refusal_says_what_was_wrong_then_what_to_do_in_one_line() {
     /// What to do begins with one of these, after a colon or in a second sentence.
     const VERBS: [&str; 11] = [
-        "use ",
-        "see ",
-        "send ",
-        "offer ",
-        "give ",
-        "start ",
-        "stop ",
-        "retry ",
-        "raise ",
-        "publish ",
-        "report ",
+        "use ", "see ", "send ", "offer ", "give ", "start ", "stop ", "retry ", "raise ",
+        "publish ", "report ",
     ];
     for refusal in samples() {
         let sentence = refusal.to_string();
