@@ -399,8 +399,12 @@ fn declare(
     if extensions.transport_cc.is_some() {
         api.enable_twcc_feedback();
     }
-    for published in tracks {
-        let mid = Mid::from(published.mid.as_str());
+    for (place, published) in tracks.into_iter().enumerate() {
+        // str0m cuts mids at 16 bytes. Where none comes in packets, any two will do that differ.
+        let mid = match extensions.mid {
+            Some(_) => Mid::from(published.mid.as_str()),
+            None => Mid::from(place.to_string().as_str()),
+        };
         let kind = match published.codec.kind() {
             MediaKind::Video => Str0mMediaKind::Video,
             MediaKind::Audio => Str0mMediaKind::Audio,

@@ -12,6 +12,7 @@
 
 pub mod media;
 mod restart;
+mod text;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use str0m::rtp::{RawPacket, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use self::media::Packet;
+use self::text::{Text, Track};
 
 /// One peer connection of a test.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ pub struct Client {
     audio_mid: Option<Mid>,
     offer: String,
     pending: Option<SdpPendingOffer>,
+    /// An offer that is not str0m's.
+    text: Option<Text>,
+    /// What was made of that.
+    tracks: Vec<Track>,
     answer: String,
     outbox: VecDeque<Outgoing>,
     timeout: Instant,
@@ -106,6 +112,18 @@ impl Client {
         Self::new(now, local, options, Direction::RecvOnly)
     }
 
+    /// A client whose offer is the given text, that of another implementation say, to publish or
+    /// to watch. Its credentials and its fingerprint are put into the text; nothing else is changed.
+    #[must_use]
+    pub fn offering(now: Instant, local: SocketAddr, text: &str, identity: &Identity) -> Self {
+        let options = Options::new(&[Codec::Vp8]);
+        let mut client = Self::new(now, local, &options, Direction::RecvOnly);
+        let text = Text::new(text, identity.0.clone());
+        client.offer.clone_from(&text.offer);
+        client.text = Some(text);
+        client
+    }
+
     fn new(now: Instant, local: SocketAddr, options: &Options, direction: Direction) -> Self {
         let mut rtc = config(options).build(now);
         let candidate = Candidate::host(local, "udp").expect("a host address");
@@ -126,6 +144,8 @@ impl Client {
             audio_mid,
             offer: offer.to_sdp_string(),
             pending: Some(pending),
+            text: None,
+            tracks: Vec::new(),
             answer: String::new(),
             outbox: VecDeque::new(),
             timeout: now,
@@ -152,6 +172,22 @@ impl Client {
     pub fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), String> {
         let pending = self.pending.take().ok_or("this offer has its answer")?;
         answer.clone_into(&mut self.answer);
+        if let Some(text) = self.text.take() {
+            let config = config(&Options::new(&[]));
+            let settled = text.settle(now, self.local, config, answer)?;
+            let mid = |kind| {
+                settled
+                    .tracks
+                    .iter()
+                    .find(|t| t.kind == kind)
+                    .map(|t| t.mid)
+            };
+            (self.video_mid, self.audio_mid) = (mid(MediaKind::Video), mid(MediaKind::Audio));
+            (self.rtc, self.tracks) = (settled.rtc, settled.tracks);
+            // ICE begins with time.
+            self.input(now, Input::Timeout(now));
+            return Ok(());
+        }
         let answer = SdpAnswer::from_sdp_string(answer).map_err(|e| e.to_string())?;
         self.rtc
             .sdp_api()
@@ -159,6 +195,12 @@ impl Client {
             .map_err(|e| e.to_string())?;
         self.drain(now);
         Ok(())
+    }
+
+    /// The answer to the offer, as it was taken in.
+    #[must_use]
+    pub fn answer(&self) -> &str {
+        &self.answer
     }
 
     /// The address it sends from and receives at.
@@ -241,8 +283,11 @@ impl Client {
         packets: impl IntoIterator<Item = &'a Packet>,
     ) {
         let mid = self.mid(kind);
-        let media = self.rtc.media(mid).expect("media is there from the answer");
-        let pt = *media.remote_pts().first().expect("a codec was negotiated");
+        let pt = self.track(kind).map(|track| track.pt);
+        let pt = pt.unwrap_or_else(|| {
+            let media = self.rtc.media(mid).expect("media is there from the answer");
+            *media.remote_pts().first().expect("a codec was negotiated")
+        });
         for packet in packets {
             let mut api = self.rtc.direct_api();
             let stream = api.stream_tx_by_mid(mid, None);
@@ -284,6 +329,10 @@ impl Client {
             MediaKind::Audio => self.audio_mid,
         };
         mid.unwrap_or_else(|| panic!("{} did not offer {kind}", self.local))
+    }
+
+    fn track(&self, kind: MediaKind) -> Option<Track> {
+        self.tracks.iter().find(|track| track.kind == kind).copied()
     }
 
     fn input(&mut self, now: Instant, input: Input<'_>) {
@@ -329,9 +378,14 @@ impl Client {
             Event::RtpPacket(packet) => {
                 let media = self.video_mid.and_then(|mid| self.rtc.media(mid));
                 let pt = packet.header.payload_type;
-                match media {
-                    Some(media) if media.remote_pts().contains(&pt) => self.video.push(packet),
-                    _ => self.audio.push(packet),
+                let is_video = match self.track(MediaKind::Video) {
+                    Some(track) => track.pt == pt,
+                    None => media.is_some_and(|media| media.remote_pts().contains(&pt)),
+                };
+                if is_video {
+                    self.video.push(packet);
+                } else {
+                    self.audio.push(packet);
                 }
             }
             Event::KeyframeRequest(_) => self.keyframe_requests.push(now),
@@ -342,6 +396,44 @@ impl Client {
             },
             _ => {}
         }
+    }
+}
+
+/// Whom a client shows itself as: its certificate.
+#[derive(Debug, Clone)]
+pub struct Identity(DtlsCert);
+
+impl Default for Identity {
+    /// The certificate that all clients share.
+    fn default() -> Self {
+        Self(certificate())
+    }
+}
+
+impl Identity {
+    /// A certificate with this many names in it, 60 bytes each: a handshake of several datagrams.
+    ///
+    /// # Panics
+    ///
+    /// If the crypto library cannot make one.
+    #[must_use]
+    pub fn with_names(count: usize) -> Self {
+        let names: Vec<_> = (0..count)
+            .map(|n| format!("host-{n:03}.a-name-that-takes-its-place-in-a-test.example.com"))
+            .collect();
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+        let params = rcgen::CertificateParams::new(names).expect("names that are names");
+        let certificate = params.self_signed(&key).expect("a signature");
+        Self(DtlsCert {
+            certificate: certificate.der().to_vec(),
+            private_key: key.serialize_der(),
+        })
+    }
+
+    /// How long the certificate is, in bytes.
+    #[must_use]
+    pub fn certificate_len(&self) -> usize {
+        self.0.certificate.len()
     }
 }
 

@@ -87,6 +87,12 @@ pub enum Way {
 pub trait Link {
     /// Whether this one arrives.
     fn carries(&mut self, crossing: &Crossing<'_>) -> bool;
+
+    /// The datagrams that arrive instead of one that [`carries`](Self::carries) lets through, if
+    /// it does not arrive as it is.
+    fn changes(&mut self, _: &Crossing<'_>) -> Option<Vec<Vec<u8>>> {
+        None
+    }
 }
 
 /// Everything arrives.
@@ -190,6 +196,21 @@ impl<L: Link> World<L> {
     pub fn try_view(&mut self, path: &str, options: &Options) -> Result<ClientId, Box<Response>> {
         let client = Client::viewer(self.now, self.next_address(), options);
         self.join(client, &format!("/{path}/whep"))
+    }
+
+    /// Posts the offer of a client that `make` makes, at the address it is given, and takes the
+    /// answer in. Gives a refusal back.
+    ///
+    /// # Panics
+    ///
+    /// If the answer does not work.
+    pub fn try_join(
+        &mut self,
+        endpoint: &str,
+        make: impl FnOnce(Instant, SocketAddr) -> Client,
+    ) -> Result<ClientId, Box<Response>> {
+        let client = make(self.now, self.next_address());
+        self.join(client, endpoint)
     }
 
     fn join(&mut self, mut client: Client, endpoint: &str) -> Result<ClientId, Box<Response>> {
@@ -426,6 +447,13 @@ impl<L: Link> World<L> {
         if !self.link.carries(&crossing) {
             return;
         }
+        match self.link.changes(&crossing) {
+            Some(changed) => changed.iter().for_each(|c| self.arrive(way, client, c)),
+            None => self.arrive(way, client, contents),
+        }
+    }
+
+    fn arrive(&mut self, way: Way, client: SocketAddr, contents: &[u8]) {
         match way {
             Way::ToServer => self.server.handle_datagram(
                 self.now,

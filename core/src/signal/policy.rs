@@ -16,6 +16,10 @@ pub(crate) const TRANSPORT_CC_URI: &str =
 /// The header extension with the mid (RFC 9143 §15).
 pub(crate) const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
+/// The longest mid that fits into a header extension of the short form (RFC 8285 §4.2), and into
+/// str0m.
+const MID_LEN_MAX: usize = 16;
+
 /// What is made of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -85,7 +89,7 @@ pub(crate) struct TrackPlan {
     pub(crate) rtx_ssrc: Option<u32>,
     /// Id of the header extension [`TRANSPORT_CC_URI`]. Publishers only.
     pub(crate) transport_cc_id: Option<u8>,
-    /// Id of the header extension [`MID_URI`]. Publishers only.
+    /// Id of the header extension [`MID_URI`]. Publishers only, and only where every mid fits.
     pub(crate) mid_id: Option<u8>,
     /// The RTCP feedback that is used.
     pub(crate) feedback: Feedback,
@@ -123,6 +127,14 @@ pub(crate) fn publish(offer: &Offer) -> Result<Plan, Refusal> {
         fates,
     };
     forget_repeated_sources(&mut plan);
+    let has_room = |track: &TrackPlan| track.mid.len() <= MID_LEN_MAX;
+    if !plan.tracks().all(has_room) {
+        let tracks = [&mut plan.video, &mut plan.audio];
+        tracks
+            .into_iter()
+            .flatten()
+            .for_each(|track| track.mid_id = None);
+    }
     Ok(plan)
 }
 
@@ -356,7 +368,7 @@ fn publisher_track(m_line: usize, section: &Section) -> Result<TrackPlan, Refusa
             .map(|(_, rtx)| rtx)
             .filter(|_| rtx_payload_type.is_some()),
         transport_cc_id,
-        mid_id: section.extension(MID_URI),
+        mid_id: section.mid.as_ref().and(section.extension(MID_URI)),
         feedback: Feedback {
             transport_cc: transport_cc_id.is_some(),
             ..payload.feedback
@@ -589,6 +601,22 @@ mod tests {
         let plan = publish_text(&text).unwrap();
         assert_eq!(plan.video.unwrap().ssrc, Some(1_168_048_479));
         assert_eq!(plan.audio.unwrap().ssrc, None);
+    }
+
+    #[test]
+    fn mids_that_no_packet_can_carry_are_not_asked_for_in_packets() {
+        let long = "a-name-of-17-byte";
+        assert_eq!(long.len(), MID_LEN_MAX + 1);
+        let renamed = |mid: &str| {
+            CHROMIUM
+                .replace("a=group:BUNDLE 0 1", &format!("a=group:BUNDLE 0 {mid}"))
+                .replace("a=mid:1\r\n", &format!("a=mid:{mid}\r\n"))
+        };
+        let plan = publish_text(&renamed(long)).unwrap();
+        assert!(plan.tracks().all(|track| track.mid_id.is_none()));
+        assert_eq!(plan.video.unwrap().mid, long);
+        let plan = publish_text(&renamed(&long[1..])).unwrap();
+        assert!(plan.tracks().all(|track| track.mid_id == Some(4)));
     }
 
     #[test]
