@@ -292,7 +292,7 @@ fn a_session_that_has_ended_is_not_there_to_be_patched() {
             let response = world.patch_at(&location, from, body, Some("*"));
             assert_eq!(response.status(), StatusCode::NOT_FOUND);
             let says = String::from_utf8_lossy(response.body()).into_owned();
-            assert!(says.contains("it has ended"), "{says}");
+            assert!(says.contains("has ended (ended by DELETE)"), "{says}");
         }
         let response = world.request(Method::DELETE, &location, SERVER, Bytes::new());
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
