@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod memory;
+#[cfg(target_os = "linux")]
+pub mod namespace;
 pub mod peer;
 pub mod process;
 pub mod web;

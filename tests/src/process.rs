@@ -20,6 +20,9 @@ const START_TIME: Duration = Duration::from_secs(10);
 /// How long `kvill` may take to say goodbye to its sessions and exit.
 const STOP_TIME: Duration = Duration::from_secs(2);
 
+/// How long a line may take from `kvill` into this process.
+const LINE_TIME: Duration = Duration::from_secs(2);
+
 /// How long a process that is dropped while it runs may take before it is killed. A script that
 /// drives a browser needs a moment to close it.
 const DROP_TIME: Duration = Duration::from_secs(3);
@@ -27,7 +30,7 @@ const DROP_TIME: Duration = Duration::from_secs(3);
 /// How often an exit is looked for.
 const EXIT_POLL: Duration = Duration::from_millis(5);
 
-/// A running `kvill`, listening on free ports of 127.0.0.1.
+/// A running `kvill`, listening on free ports, of 127.0.0.1 where nothing else is said.
 #[derive(Debug)]
 pub struct Kvill {
     process: Process,
@@ -43,10 +46,19 @@ impl Kvill {
     /// a URL within 10 s.
     #[must_use]
     pub fn start(extra_args: &[&str]) -> Self {
+        Self::listening("127.0.0.1:0", "127.0.0.1:0", extra_args)
+    }
+
+    /// As [`start`](Self::start), at other addresses.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn listening(http: &str, udp: &str, extra_args: &[&str]) -> Self {
         let mut command = Command::new(built_binary("kvill"));
         command
-            .args(["--http-address", "127.0.0.1:0"])
-            .args(["--udp-address", "127.0.0.1:0"])
+            .args(["--http-address", http])
+            .args(["--udp-address", udp])
             .args(extra_args);
         let mut process = Process::start("kvill", &mut command);
         let deadline = Instant::now() + START_TIME;
@@ -65,7 +77,7 @@ impl Kvill {
         }
     }
 
-    /// Where it serves, as `http://127.0.0.1:PORT` without a slash at the end.
+    /// Where it serves this machine, as `http://127.0.0.1:PORT` without a slash at the end.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -81,6 +93,28 @@ impl Kvill {
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Waits for a line that has all of these words, and gives it. What a process prints takes a
+    /// moment to come here.
+    ///
+    /// # Panics
+    /// When there is none within 2 s.
+    #[track_caller]
+    pub fn line(&self, words: &[&str]) -> String {
+        let deadline = Instant::now() + LINE_TIME;
+        loop {
+            let log = self.log();
+            let found = log.lines().find(|l| words.iter().all(|w| l.contains(w)));
+            if let Some(line) = found {
+                return line.to_owned();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no line with {words:?} in:\n{log}"
+            );
+            thread::sleep(EXIT_POLL);
+        }
     }
 
     /// Asks it to end as a service manager would, by SIGTERM.

@@ -17,9 +17,6 @@ use str0m::format::Codec;
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// How long a line may be on its way from the server's standard error into this process.
-const LOG_TIME: Duration = Duration::from_secs(2);
-
 fn options() -> Options {
     Options::new(&[Codec::Vp8, Codec::Opus])
 }
@@ -34,20 +31,6 @@ fn publishers_offer() -> String {
     offer(Client::publisher, &options())
 }
 
-/// Waits for a line with all of these words, and gives it.
-fn line(kvill: &Kvill, words: &[&str]) -> String {
-    let end = Instant::now() + LOG_TIME;
-    loop {
-        let log = kvill.log();
-        let found = log.lines().find(|l| words.iter().all(|w| l.contains(w)));
-        if let Some(line) = found {
-            return line.to_owned();
-        }
-        assert!(Instant::now() < end, "no line with {words:?} in:\n{log}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// What every refusal has to be; `words` are of its sentence.
 #[track_caller]
 fn check(kvill: &Kvill, reply: &Reply, request: &str, status: u16, words: &[&str]) {
@@ -60,7 +43,7 @@ fn check(kvill: &Kvill, reply: &Reply, request: &str, status: u16, words: &[&str
         );
     }
     let told = format!("{request} of {HERE} refused with {status}: {sentence}");
-    let line = line(kvill, &[&told]);
+    let line = kvill.line(&[&told]);
     assert!(line.contains(" INFO "), "{line}");
 }
 
@@ -69,7 +52,7 @@ fn publisher(kvill: &Kvill, path: &str) -> Peer {
     let mut peer = Peer::new(HERE, Client::publisher, &options());
     peer.join(kvill.url(), &format!("/{path}/whip"));
     wire::connect(std::slice::from_mut(&mut peer));
-    line(kvill, &[&format!("{path}: "), " publishes VP8"]);
+    kvill.line(&[&format!("{path}: "), " publishes VP8"]);
     peer
 }
 
@@ -242,13 +225,10 @@ fn a_second_publisher_is_refused_where_the_first_is_protected() {
     let mut peers = [first, late];
     let is_closed = |peers: &mut [Peer]| peers[1].client.is_closed();
     assert!(wire::run(&mut peers, Duration::from_secs(10), is_closed));
-    line(
-        &kvill,
-        &[
-            "live: publisher",
-            "did not connect: somebody else publishes on the path",
-        ],
-    );
+    kvill.line(&[
+        "live: publisher",
+        "did not connect: somebody else publishes on the path",
+    ]);
     assert!(peers[0].client.is_connected());
     kvill.stop();
 }
@@ -259,13 +239,10 @@ fn a_second_publisher_takes_over_where_nothing_else_is_said() {
     let mut peers = [publisher(&kvill, "live"), publisher(&kvill, "live")];
     let is_closed = |peers: &mut [Peer]| peers[0].client.is_closed();
     assert!(wire::run(&mut peers, Duration::from_secs(10), is_closed));
-    line(
-        &kvill,
-        &[
-            "live: publisher",
-            "left: another publisher took over the path",
-        ],
-    );
+    kvill.line(&[
+        "live: publisher",
+        "left: another publisher took over the path",
+    ]);
     assert!(peers[1].client.is_connected());
     kvill.stop();
 }
@@ -302,7 +279,7 @@ fn a_certificate_that_the_offer_did_not_announce_is_turned_away() {
             "{words}\n{}",
             kvill.log()
         );
-        assert!(line(&kvill, &[&words]).contains(" INFO "));
+        assert!(kvill.line(&[&words]).contains(" INFO "));
     }
     assert!(publisher.client.is_connected());
     kvill.stop();
@@ -331,10 +308,7 @@ fn dtls_that_never_finishes_ends_after_ten_seconds_with_what_to_check() {
     let took = started.elapsed();
     assert!((9.0..12.0).contains(&took.as_secs_f64()), "{took:?}");
     for who in ["other: publisher", "live: viewer"] {
-        let line = line(
-            &kvill,
-            &[who, "did not connect: ICE is done with 127.0.0.1"],
-        );
+        let line = kvill.line(&[who, "did not connect: ICE is done with 127.0.0.1"]);
         assert!(line.contains(" WARN "), "{line}");
     }
     assert!(peers[2].client.is_connected());
@@ -398,7 +372,7 @@ fn a_session_that_has_ended_is_not_there_to_be_deleted() {
     {
         let delete = || web::ask(kvill.url(), "DELETE", &peer.location, &[], "");
         assert_eq!(delete().status, 200);
-        line(&kvill, &[&format!("live: {role}"), "left: ended by DELETE"]);
+        kvill.line(&[&format!("live: {role}"), "left: ended by DELETE"]);
         let words = [
             &format!("this {role} session of live has ended (ended by DELETE)"),
             "start a new one with a POST to",
@@ -474,13 +448,10 @@ fn what_is_no_proper_http_is_refused_by_the_host() {
         answer.contains("did not arrive in time: send it at once"),
         "{answer}"
     );
-    line(
-        &kvill,
-        &[
-            " INFO ",
-            "POST /live/whip of 127.0.0.1 refused with 408: the request body",
-        ],
-    );
+    kvill.line(&[
+        " INFO ",
+        "POST /live/whip of 127.0.0.1 refused with 408: the request body",
+    ]);
 
     let header = format!(
         "GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
@@ -498,13 +469,13 @@ fn a_flood_of_refusals_does_not_flood_the_log() {
     for _ in 0..100 {
         assert_eq!(web::offer(kvill.url(), "/live/whep", &watching).status, 404);
     }
-    line(&kvill, &["nobody publishes live yet"]);
+    kvill.line(&["nobody publishes live yet"]);
     assert_eq!(told(), 1, "{}", kvill.log());
     for n in 0..100 {
         let reply = web::offer(kvill.url(), &format!("/{n}/whep"), &watching);
         assert_eq!(reply.status, 404);
     }
-    line(&kvill, &["many requests are refused"]);
+    kvill.line(&["many requests are refused"]);
     assert_eq!(told(), 50, "{}", kvill.log());
     kvill.stop();
 }

@@ -23,7 +23,8 @@ const FLAGS = [
  * `context` goes to Playwright's `newContext`.
  */
 export async function launch({ base, media = true, autoplay = true, context = {} }) {
-  const { hostname } = new URL(base);
+  // The resolver knows IPv6 addresses without their brackets.
+  const hostname = new URL(base).hostname.replace(/^\[|\]$/g, '');
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
     args: [

@@ -10,6 +10,7 @@ export async function sample() {
   const all = [...report.values()];
   const stream = (type, kind) => all.find((entry) => entry.type === type && entry.kind === kind) ?? {};
   const transport = all.find((entry) => entry.type === 'transport') ?? {};
+  const pair = report.get(transport.selectedCandidatePairId) ?? {};
   const codecOf = ({ codecId }) => report.get(codecId)?.mimeType.split('/')[1] ?? null;
   const outVideo = stream('outbound-rtp', 'video');
   const inVideo = stream('inbound-rtp', 'video');
@@ -32,6 +33,8 @@ export async function sample() {
     freezes: inVideo.freezeCount ?? 0,
     audioSamples: inAudio.totalSamplesReceived ?? 0,
     audioConcealed: inAudio.concealedSamples ?? 0,
+    // Where ICE found the server.
+    remoteAddress: report.get(pair.remoteCandidateId)?.address ?? null,
     srtpCipher: transport.srtpCipher ?? null,
     // The version as on the wire: fefd is DTLS 1.2, fefc is DTLS 1.3.
     dtlsVersion: { FEFD: '1.2', FEFC: '1.3' }[transport.tlsVersion?.toUpperCase()] ?? transport.tlsVersion ?? null,

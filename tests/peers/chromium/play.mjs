@@ -1,22 +1,26 @@
 // Plays a path in Chromium through the play page, and counts what it decodes in the given time
 // after the first picture.
 //
-//   node play.mjs --base http://127.0.0.1:8889 --path live --seconds 5
+//   node play.mjs --base http://127.0.0.1:8889 --path live --seconds 5 [--only ADDRESS]
 //
+// With --only the page is told of the server's candidates of that address and of no other.
 // The last line of stdout is JSON, with the fields of aiortc/whep.py.
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { launch, openPage, parametersFrom } from './browser.mjs';
 import { sample } from './measure.mjs';
 
-const { base, path, seconds } = parametersFrom(
-  { base: null, path: 'live', seconds: '5' },
-  'usage: play.mjs --base URL [--path live] [--seconds 5]',
+const { base, path, seconds, only } = parametersFrom(
+  { base: null, path: 'live', seconds: '5', only: '' },
+  'usage: play.mjs --base URL [--path live] [--seconds 5] [--only ADDRESS]',
 );
 const PATIENCE_MS = 20000;
 
 const { browser, context } = await launch({ base, media: false });
 await context.addInitScript(watchFirstPicture);
+if (only !== '') {
+  await context.route('**/whep', withOneAddress);
+}
 const { page, complaints } = await openPage(context);
 try {
   await page.goto(`${base}/${path}/`);
@@ -39,6 +43,7 @@ try {
     packets: after.packetsReceived,
     packets_lost: after.packetsLost,
     freezes: after.freezes,
+    server_address: after.remoteAddress,
   }));
 } catch (error) {
   const words = (await page.locator('body').innerText().catch(() => '')).replace(/\s+/g, ' ');
@@ -46,6 +51,14 @@ try {
   throw error;
 } finally {
   await browser.close();
+}
+
+/** Leaves the candidates of other addresses out of an answer. */
+async function withOneAddress(route) {
+  const response = await route.fetch();
+  const lines = (await response.text()).split('\r\n');
+  const isOther = (line) => line.startsWith('a=candidate:') && line.split(' ')[4] !== only;
+  await route.fulfill({ response, body: lines.filter((line) => !isOther(line)).join('\r\n') });
 }
 
 /** Runs within the page before anything else: notes when its first picture was shown. */
