@@ -145,7 +145,10 @@ pub fn run(
 pub fn connect(peers: &mut [Peer]) {
     let all = |peers: &mut [Peer]| peers.iter().all(|peer| peer.client.is_connected());
     if !run(peers, Duration::from_secs(10), all) {
-        let errors: Vec<_> = peers.iter().map(|peer| peer.client.error()).collect();
-        panic!("not everybody is connected after 10 s: {errors:?}");
+        let waiting = peers.iter().filter(|peer| !peer.client.is_connected());
+        let waiting: Vec<_> = waiting
+            .map(|peer| (peer.client.local(), peer.client.error(), &peer.sources))
+            .collect();
+        panic!("not connected after 10 s (address, error, heard of): {waiting:?}");
     }
 }

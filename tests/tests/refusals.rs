@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use kvill_core::Config;
 use kvill_core::server::Event;
-use kvill_core::stats::EndReason;
 use kvill_tests::client::{Client, Options};
 use kvill_tests::memory::{Crossing, Link, Way, World};
 use kvill_tests::process::Kvill;
@@ -350,7 +349,11 @@ fn how_long_dtls_may_take_is_what_the_config_says() {
         panic!("{event:?}")
     };
     assert_eq!(path, "live");
-    assert!(matches!(reason, EndReason::Handshake { .. }), "{reason:?}");
+    let words = reason.to_string();
+    assert!(
+        words.starts_with("ICE and DTLS did not finish in time"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -373,25 +376,13 @@ fn a_session_that_has_ended_is_not_there_to_be_deleted() {
         let delete = || web::ask(kvill.url(), "DELETE", &peer.location, &[], "");
         assert_eq!(delete().status, 200);
         kvill.line(&[&format!("live: {role}"), "left: ended by DELETE"]);
-        let words = [
-            &format!("this {role} session of live has ended (ended by DELETE)"),
-            "start a new one with a POST to",
-        ];
-        check(
-            &kvill,
-            &delete(),
-            &format!("DELETE {endpoint}/…"),
-            404,
-            &words,
-        );
+        let ended = format!("this {role} session of live has ended (ended by DELETE)");
+        let words = [ended.as_str(), "start a new one with a POST to"];
+        let request = format!("DELETE {endpoint}/…");
+        check(&kvill, &delete(), &request, 404, &words);
+        let fragment = "a=end-of-candidates\r\n";
         let headers = [("Content-Type", "application/trickle-ice-sdpfrag")];
-        let patch = web::ask(
-            kvill.url(),
-            "PATCH",
-            &peer.location,
-            &headers,
-            "a=end-of-candidates\r\n",
-        );
+        let patch = web::ask(kvill.url(), "PATCH", &peer.location, &headers, fragment);
         let request = format!("PATCH {endpoint}/…");
         check(&kvill, &patch, &request, 404, &words);
     }
