@@ -5,18 +5,21 @@
 //     stream,                            // at most one video and one audio track of it are sent
 //     videoCodec: 'H264',                // of MediaMTXWebRTCPublisher.videoCodecs()
 //     videoBitrate: 1500,                // kbit/s, the most that is sent
+//     audioCodec: 'opus',                // or 'G722', 'PCMU', 'PCMA'
 //     audioBitrate: 64,                  // kbit/s
+//     audioVoice: true,                  // false: music, which is sent in stereo
 //     onConnected: (pc) => {},
 //     onError: (message, error) => {},   // error.kind, error.status, error.retrying
 //   });
 //
-// Also: user and pass, or token.
+// Also: user and pass, or token. Codecs may be written with their clock rate, as MediaMTX does
+// ('h264/90000').
 
 /** Video codecs that the server forwards, in the order in which a person is offered them. */
 const VIDEO_CODECS = ['H264', 'VP8', 'VP9', 'AV1', 'H265'];
 
 /** All that this browser encodes, repair formats included. */
-const capabilities = () => RTCRtpSender.getCapabilities?.('video')?.codecs ?? [];
+const capabilities = (kind) => RTCRtpSender.getCapabilities?.(kind)?.codecs ?? [];
 
 const nameOf = (codec) => codec.mimeType.split('/')[1].toUpperCase();
 
@@ -30,10 +33,20 @@ const rankOf = (codec) => {
     : profile0 ? 0 : 1;
 };
 
+/** Has only the wanted codec offered, and what repairs it, where this browser encodes it. */
+const prefer = (transceiver, kind, wanted) => {
+  const codecs = capabilities(kind);
+  const chosen = codecs.filter((codec) => nameOf(codec) === wanted?.split('/')[0].toUpperCase());
+  if (chosen.length > 0) {
+    chosen.sort((a, b) => rankOf(a) - rankOf(b));
+    transceiver.setCodecPreferences([...chosen, ...codecs.filter((codec) => nameOf(codec) === 'RTX')]);
+  }
+};
+
 class MediaMTXWebRTCPublisher extends Session {
   /** The video codecs that this browser encodes and the server forwards. */
   static videoCodecs() {
-    const offered = capabilities().map(nameOf);
+    const offered = capabilities('video').map(nameOf);
     return VIDEO_CODECS.filter((codec) => offered.includes(codec));
   }
 
@@ -46,20 +59,16 @@ class MediaMTXWebRTCPublisher extends Session {
   }
 
   addMedia(pc) {
-    const { stream, videoCodec } = this.conf;
-    const send = { direction: 'sendonly', streams: [stream] };
-    for (const track of stream.getAudioTracks().slice(0, 1)) {
-      pc.addTransceiver(track, send);
-    }
-    for (const track of stream.getVideoTracks().slice(0, 1)) {
-      const transceiver = pc.addTransceiver(track, send);
-      const codecs = capabilities();
-      const chosen = codecs.filter((codec) => nameOf(codec) === videoCodec?.toUpperCase());
-      if (chosen.length > 0) {
-        chosen.sort((a, b) => rankOf(a) - rankOf(b));
-        transceiver.setCodecPreferences([...chosen, ...codecs.filter((codec) => nameOf(codec) === 'RTX')]);
+    const { stream, audioCodec, videoCodec } = this.conf;
+    for (const [[track], codec] of [[stream.getAudioTracks(), audioCodec], [stream.getVideoTracks(), videoCodec]]) {
+      if (track !== undefined) {
+        prefer(pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] }), track.kind, codec);
       }
     }
+  }
+
+  editOffer(sdp) {
+    return this.conf.audioVoice === false ? withStereoOpus(sdp) : sdp;
   }
 
   async onAnswered(pc) {

@@ -10,15 +10,6 @@
 // Also: user and pass, or token; onConnected(pc); onDataChannel(event), which asks for a data
 // channel, as nothing else does.
 
-/** Asks for stereo, which browsers decode only if their own offer says so (RFC 7587 §7). */
-const withStereoOpus = (sdp) => {
-  const opus = [...sdp.matchAll(/^a=rtpmap:(\d+) opus\/48000\/2\r?$/gim)].map((match) => match[1]);
-  return sdp.replace(/^a=fmtp:(\d+) (.*?)(\r?)$/gm, (line, payloadType, parameters, end) =>
-    opus.includes(payloadType) && !/(^|;)\s*stereo=/.test(parameters)
-      ? `a=fmtp:${payloadType} ${parameters};stereo=1${end}`
-      : line);
-};
-
 class MediaMTXWebRTCReader extends Session {
   addMedia(pc) {
     pc.addTransceiver('video', { direction: 'recvonly' });

@@ -2,18 +2,30 @@
 // close(). The server puts this file before each of the two, within one function scope.
 //
 // The server is ICE-lite: it learns where its peer is from the checks that arrive. So the offer
-// leaves at once, without candidates, and nothing is sent after it (no PATCH).
+// leaves at once, without candidates, and none follow it. When the network changes, ICE begins anew
+// by a PATCH (RFC 9725 §4.3.3), within the same session: media goes on where it left off.
 
 /** The pause before the next attempt. Up to a quarter is added, so that viewers do not return in step. */
 const RETRY_MS = 2000;
+/** The longest pause that a server may ask for. */
+const RETRY_MS_MAX = 60000;
 /** How long one HTTP request may take. */
 const REQUEST_MS_MAX = 10000;
 /** How long ICE and DTLS may take. The server gives up after the same time. */
 const CONNECT_MS_MAX = 10000;
 /** How long a connection that is given up may wait for the server's word. */
 const CLOSE_MS_MAX = 1000;
-/** How long a connection may stay `disconnected` (which it is after some silent seconds) before a new one is made. */
-const DISCONNECTED_MS_MAX = 3000;
+/** How long a connection may stay `disconnected` (which it is after some silent seconds) before ICE is restarted. */
+const DISCONNECTED_MS_MAX = 500;
+/**
+ * How long a restart may take before a new session takes its place. The server forgets a session
+ * after 15 silent seconds, of which some have passed before the browser notices the silence.
+ */
+const RESTART_MS_MAX = 6000;
+/** How long one request for a restart may take: it may have left by a network that is no more. */
+const RESTART_REQUEST_MS_MAX = 2000;
+/** The pause before a restart is asked for again, where the server could not be reached. */
+const RESTART_PAUSE_MS = 500;
 
 /**
  * Why an attempt ended. `kind` is for programs, `message` for people, in whole sentences:
@@ -32,6 +44,8 @@ class SessionError extends Error {
     this.name = 'SessionError';
     this.kind = kind;
     this.status = status;
+    /** How long to wait before the next attempt. */
+    this.pauseMs = RETRY_MS;
   }
 }
 
@@ -41,7 +55,10 @@ const refusalOf = async (response) => {
   const body = await response.json().catch(() => null);
   const words = typeof body?.error === 'string' && body.error !== '' ? body.error : `the server answered with HTTP status ${status}`;
   const sentence = words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? '' : '.');
-  return new SessionError(status === 404 ? 'no-stream' : 'refused', sentence, status);
+  const refusal = new SessionError(status === 404 ? 'no-stream' : 'refused', sentence, status);
+  // A server that is full says when there may be a place.
+  refusal.pauseMs = Math.max(RETRY_MS, Math.min(Number(response.headers.get('Retry-After')) * 1000, RETRY_MS_MAX) || 0);
+  return refusal;
 };
 
 /** The ICE servers of a `Link` header (RFC 9725 §4.6). The server quotes strings as JSON does. */
@@ -58,6 +75,29 @@ const iceServersOf = (link) => {
     servers.push(server);
   }
   return servers;
+};
+
+/** What of an offer a restart of ICE is about: the new credentials, and a section that has them (RFC 8840 §9). */
+const fragmentOf = (offer) => {
+  const lines = offer.split(/\r?\n/);
+  const wanted = ['a=ice-ufrag:', 'a=ice-pwd:', 'm=', 'a=mid:'];
+  return wanted.map((start) => `${lines.find((line) => line.startsWith(start))}\r\n`).join('');
+};
+
+/** The answer from before a restart, with the credentials that the server's fragment has; throws where it has none. */
+const withCredentialsOf = (fragment, answer) => {
+  const [ufrag] = /^a=ice-ufrag:\S+/m.exec(fragment);
+  const [pwd] = /^a=ice-pwd:\S+/m.exec(fragment);
+  return answer.replace(/^a=ice-ufrag:\S+/gm, ufrag).replace(/^a=ice-pwd:\S+/gm, pwd);
+};
+
+/** Asks for stereo, which browsers send and decode only if both sides say so (RFC 7587 §7). */
+const withStereoOpus = (sdp) => {
+  const opus = [...sdp.matchAll(/^a=rtpmap:(\d+) opus\/48000\/2\r?$/gim)].map((match) => match[1]);
+  return sdp.replace(/^a=fmtp:(\d+) (.*?)(\r?)$/gm, (line, payloadType, parameters, end) =>
+    opus.includes(payloadType) && !/(^|;)\s*stereo=/.test(parameters)
+      ? `a=fmtp:${payloadType} ${parameters};stereo=1${end}`
+      : line);
 };
 
 /** The `Authorization` header of a configuration, if it names any credentials. */
@@ -133,6 +173,7 @@ class Session {
 
   async #run(signal) {
     while (!signal.aborted) {
+      let pauseMs = RETRY_MS;
       try {
         await this.#attempt(signal);
       } catch (thrown) {
@@ -147,8 +188,9 @@ class Session {
         if (!error.retrying) {
           return;
         }
+        ({ pauseMs } = error);
       }
-      await new Promise((done) => setTimeout(done, RETRY_MS * (1 + Math.random() / 4)));
+      await new Promise((done) => setTimeout(done, pauseMs + Math.random() * RETRY_MS / 4));
     }
   }
 
@@ -181,16 +223,16 @@ class Session {
     await this.#watch(signal, pc);
   }
 
-  async #request(signal, url, method, body) {
+  async #request(signal, url, method, body, { type = 'application/sdp', headers = {}, ms = REQUEST_MS_MAX } = {}) {
     signal.throwIfAborted();
     const timeout = new AbortController();
-    const timer = setTimeout(() => timeout.abort(), REQUEST_MS_MAX);
+    const timer = setTimeout(() => timeout.abort(), ms);
     const onAbort = () => timeout.abort();
     signal.addEventListener('abort', onAbort);
     try {
-      const headers = authorizationOf(this.conf);
+      Object.assign(headers, authorizationOf(this.conf));
       if (body !== undefined) {
-        headers['Content-Type'] = 'application/sdp';
+        headers['Content-Type'] = type;
       }
       return await fetch(url, { method, headers, body, signal: timeout.signal });
     } catch {
@@ -202,44 +244,123 @@ class Session {
   }
 
   /** Rejects once the connection is of no more use. */
-  #watch(signal, pc) {
-    return new Promise((_, reject) => {
-      let connected = false;
-      let timer = null;
-      const giveUpIn = (ms, kind, message) => {
-        clearTimeout(timer);
-        timer = ms === null ? null : setTimeout(() => reject(new SessionError(kind, message)), ms);
-      };
-      const noMediaPath = ['no-media-path', 'There is no media path to the server: its UDP port cannot be reached from here.'];
-      const onChange = () => {
-        // It was given up already, and is only open until the server knows.
-        if (this.pc !== pc) {
-          return;
-        }
-        const dtls = pc.getTransceivers()[0]?.sender.transport;
-        if (pc.connectionState === 'closed' || dtls?.state === 'closed') {
-          reject(new SessionError('ended', 'The server ended the session.'));
-        } else if (pc.connectionState === 'failed') {
-          reject(connected ? new SessionError('lost', 'The connection was lost.') : new SessionError(...noMediaPath));
-        } else if (pc.connectionState === 'disconnected') {
-          giveUpIn(DISCONNECTED_MS_MAX, 'lost', 'The connection was lost.');
-        } else if (pc.connectionState === 'connected') {
-          giveUpIn(null);
-          if (!connected) {
-            connected = true;
-            this.conf.onConnected?.(pc);
-          }
-        }
-      };
-      signal.addEventListener('abort', () => {
-        clearTimeout(timer);
-        reject(signal.reason);
-      });
-      giveUpIn(CONNECT_MS_MAX, ...noMediaPath);
-      pc.addEventListener('connectionstatechange', onChange);
-      pc.getTransceivers()[0]?.sender.transport?.addEventListener('statechange', onChange);
-      onChange();
+  async #watch(signal, pc) {
+    const dtls = pc.getTransceivers()[0]?.sender.transport;
+    const lost = ['lost', 'The connection was lost.'];
+    const noMediaPath = ['no-media-path', 'There is no media path to the server: its UDP port cannot be reached from here.'];
+    let connected = false;
+    let timer = null;
+    let restarting = null;
+    let giveUp = null;
+    const end = new Promise((_, reject) => {
+      giveUp = ([kind, message], pauseMs = RETRY_MS) => reject(Object.assign(new SessionError(kind, message), { pauseMs }));
     });
+    const within = (ms, act) => {
+      clearTimeout(timer);
+      timer = act && setTimeout(act, ms);
+    };
+
+    // One at a time: where the network has changed once more, the later one counts.
+    const restart = async () => {
+      restarting?.abort();
+      const mine = new AbortController();
+      restarting = mine;
+      within(RESTART_MS_MAX, () => giveUp(lost));
+      try {
+        await this.#restart(mine.signal, pc);
+      } catch {
+        if (!mine.signal.aborted) {
+          // The server is there, but not the session: nothing to wait for.
+          giveUp(lost, 0);
+        }
+        return;
+      }
+      if (!mine.signal.aborted && pc.connectionState === 'connected') {
+        within(0, null);
+      }
+    };
+    const onChange = () => {
+      const { connectionState } = pc;
+      // It was given up already, and is only open until the server knows.
+      if (this.pc !== pc) {
+        return;
+      }
+      if (connectionState === 'closed' || dtls?.state === 'closed') {
+        giveUp(['ended', 'The server ended the session.']);
+      } else if (connectionState === 'connected') {
+        within(0, null);
+        if (!connected) {
+          connected = true;
+          this.conf.onConnected?.(pc);
+        }
+      } else if (connectionState === 'failed' && (!connected || dtls?.state === 'failed')) {
+        giveUp(connected ? lost : noMediaPath);
+      } else if (connected && timer === null && ['disconnected', 'failed'].includes(connectionState)) {
+        within(DISCONNECTED_MS_MAX, restart);
+      }
+    };
+    // Another network, before the silence of the old one is noticed.
+    const network = navigator.connection;
+    let networkType = network?.type;
+    const onNetwork = ({ type }) => {
+      const same = type === 'change' && network.type === networkType;
+      networkType = network?.type;
+      if (connected && !same) {
+        restart();
+      }
+    };
+    const onAbort = () => giveUp(lost);
+
+    signal.addEventListener('abort', onAbort);
+    window.addEventListener('online', onNetwork);
+    network?.addEventListener?.('change', onNetwork);
+    pc.addEventListener('connectionstatechange', onChange);
+    dtls?.addEventListener('statechange', onChange);
+    within(CONNECT_MS_MAX, () => giveUp(noMediaPath));
+    onChange();
+    try {
+      await end;
+    } finally {
+      within(0, null);
+      restarting?.abort();
+      signal.removeEventListener('abort', onAbort);
+      window.removeEventListener('online', onNetwork);
+      network?.removeEventListener?.('change', onNetwork);
+    }
+  }
+
+  /**
+   * Restarts ICE: another way to the server for the session at hand, whose media goes on. Where the
+   * server cannot be reached it is asked again, by a fresh offer, which knows the network as it then is.
+   */
+  async #restart(signal, pc) {
+    let sdp;
+    let response = null;
+    while (response === null) {
+      const offer = await pc.createOffer({ iceRestart: true });
+      signal.throwIfAborted();
+      sdp = this.editOffer(offer.sdp);
+      await pc.setLocalDescription({ type: 'offer', sdp });
+      try {
+        response = await this.#request(signal, this.#sessionUrl, 'PATCH', fragmentOf(sdp), {
+          type: 'application/trickle-ice-sdpfrag', headers: { 'If-Match': '*' }, ms: RESTART_REQUEST_MS_MAX,
+        });
+      } catch {
+        await new Promise((done) => setTimeout(done, RESTART_PAUSE_MS));
+        signal.throwIfAborted();
+      }
+    }
+    if (response.status !== 200) {
+      throw await refusalOf(response);
+    }
+    const fragment = await response.text();
+    const answer = withCredentialsOf(fragment, pc.remoteDescription.sdp);
+    signal.throwIfAborted();
+    await pc.setRemoteDescription({ type: 'answer', sdp: answer });
+    const [, sdpMid] = /^a=mid:(\S+)/m.exec(sdp);
+    for (const [, candidate] of fragment.matchAll(/^a=(candidate:.*\S)\s*$/gm)) {
+      await pc.addIceCandidate({ candidate, sdpMid });
+    }
   }
 
   /**
