@@ -18,6 +18,13 @@ const CLOSE_MS_MAX = 1000;
 /** How long a connection may stay `disconnected` (which it is after some silent seconds) before ICE is restarted. */
 const DISCONNECTED_MS_MAX = 500;
 /**
+ * How long nothing may arrive before ICE is restarted. The server has something to say every second,
+ * and browsers take five or more to find a connection `disconnected`. Patience doubles with
+ * each such restart of a session: whatever is behind the silence, the server is not asked without end.
+ */
+const SILENCE_MS_MAX = 2500;
+const SILENCE_POLL_MS = 500;
+/**
  * How long a restart may take before a new session takes its place. The server forgets a session
  * after 15 silent seconds, of which some have passed before the browser notices the silence.
  */
@@ -107,6 +114,12 @@ const authorizationOf = ({ user, pass, token }) => {
     return { Authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
   }
   return token ? { Authorization: `Bearer ${token}` } : {};
+};
+
+/** How many packets have arrived; always another number where the browser does not count them. */
+const packetsReceived = async (pc) => {
+  const transport = [...(await pc.getStats()).values()].find(({ type }) => type === 'transport');
+  return transport?.packetsReceived ?? NaN;
 };
 
 class Session {
@@ -309,8 +322,21 @@ class Session {
         restart();
       }
     };
+    let heard = 0;
+    let heardAt = performance.now();
+    let patienceMs = SILENCE_MS_MAX;
+    const listen = async () => {
+      const received = await packetsReceived(pc);
+      if (received !== heard || !connected) {
+        [heard, heardAt] = [received, performance.now()];
+      } else if (performance.now() - heardAt > patienceMs && timer === null) {
+        patienceMs *= 2;
+        restart();
+      }
+    };
     const onAbort = () => giveUp(lost);
 
+    const listening = setInterval(listen, SILENCE_POLL_MS);
     signal.addEventListener('abort', onAbort);
     window.addEventListener('online', onNetwork);
     network?.addEventListener?.('change', onNetwork);
@@ -322,6 +348,7 @@ class Session {
       await end;
     } finally {
       within(0, null);
+      clearInterval(listening);
       restarting?.abort();
       signal.removeEventListener('abort', onAbort);
       window.removeEventListener('online', onNetwork);
