@@ -14,15 +14,15 @@ const FLAGS = [
   // Two browsers share the screen that a headless machine has not: none of them is in the background.
   '--disable-backgrounding-occluded-windows',
   '--disable-renderer-backgrounding',
-  '--use-fake-ui-for-media-stream',
 ];
 
 /**
  * One Chromium process of its own. `base` is the server's URL; `media: false` leaves it without
- * camera and microphone; `autoplay: false` without the right to play sound before somebody clicks;
- * `context` goes to Playwright's `newContext`.
+ * camera and microphone; `granted: false` without the right to use them, unless `context` has it;
+ * `autoplay: false` without the right to play sound before somebody clicks; `hosts` are further
+ * names of the server's machine; `context` goes to Playwright's `newContext`.
  */
-export async function launch({ base, media = true, autoplay = true, context = {} }) {
+export async function launch({ base, media = true, granted = true, autoplay = true, hosts = [], context = {} }) {
   // The resolver knows IPv6 addresses without their brackets.
   const hostname = new URL(base).hostname.replace(/^\[|\]$/g, '');
   const browser = await chromium.launch({
@@ -30,8 +30,9 @@ export async function launch({ base, media = true, autoplay = true, context = {}
     args: [
       ...FLAGS,
       ...(media ? ['--use-fake-device-for-media-stream=fps=30'] : []),
+      ...(granted ? ['--use-fake-ui-for-media-stream'] : []),
       `--autoplay-policy=${autoplay ? 'no-user-gesture-required' : 'document-user-activation-required'}`,
-      `--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE ${hostname}`,
+      `--host-resolver-rules=${hosts.map((host) => `MAP ${host} ${hostname}, `).join('')}MAP * ~NOTFOUND, EXCLUDE ${hostname}`,
     ],
     ignoreDefaultArgs: ['--mute-audio'],
   });
