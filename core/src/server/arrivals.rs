@@ -220,7 +220,13 @@ impl Server {
     ) -> Result<(), EndReason> {
         match progress {
             control::Progress::Send(route, contents) => self.answer(route, contents),
-            control::Progress::Selected(route) => self.move_viewer(id, route),
+            control::Progress::Selected(route) => {
+                self.move_viewer(id, route);
+                // What left by the old route meanwhile is lost, mostly for good.
+                if self.sessions.viewer_mut(id).is_some() {
+                    self.want_keyframe(now, id);
+                }
+            }
             control::Progress::Connected(profile, keys) => {
                 self.connect_viewer(now, id, profile, *keys);
             }
