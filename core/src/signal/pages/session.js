@@ -19,11 +19,12 @@ const CLOSE_MS_MAX = 1000;
 const DISCONNECTED_MS_MAX = 500;
 /**
  * How long nothing may arrive before ICE is restarted. The server has something to say every second,
- * and browsers take five or more to find a connection `disconnected`. Patience doubles with
- * each such restart of a session: whatever is behind the silence, the server is not asked without end.
+ * and browsers take five or more to find a connection `disconnected`. Patience doubles with each
+ * such restart, until it has been loud for a while: should silence be normal here, that is no storm.
  */
 const SILENCE_MS_MAX = 2500;
 const SILENCE_POLL_MS = 500;
+const LOUD_MS = 8000;
 /**
  * How long a restart may take before a new session takes its place. The server forgets a session
  * after 15 silent seconds, of which some have passed before the browser notices the silence.
@@ -264,6 +265,10 @@ class Session {
     let connected = false;
     let timer = null;
     let restarting = null;
+    let heard = 0;
+    let heardAt = performance.now();
+    let loudSince = heardAt;
+    let patienceMs = SILENCE_MS_MAX;
     let giveUp = null;
     const end = new Promise((_, reject) => {
       giveUp = ([kind, message], pauseMs = RETRY_MS) => reject(Object.assign(new SessionError(kind, message), { pauseMs }));
@@ -302,6 +307,7 @@ class Session {
         giveUp(['ended', 'The server ended the session.']);
       } else if (connectionState === 'connected') {
         within(0, null);
+        heardAt = performance.now();
         if (!connected) {
           connected = true;
           this.conf.onConnected?.(pc);
@@ -322,16 +328,18 @@ class Session {
         restart();
       }
     };
-    let heard = 0;
-    let heardAt = performance.now();
-    let patienceMs = SILENCE_MS_MAX;
     const listen = async () => {
       const received = await packetsReceived(pc);
+      const now = performance.now();
       if (received !== heard || !connected) {
-        [heard, heardAt] = [received, performance.now()];
-      } else if (performance.now() - heardAt > patienceMs && timer === null) {
-        patienceMs *= 2;
-        restart();
+        [heard, heardAt] = [received, now];
+        patienceMs = now - loudSince > LOUD_MS ? SILENCE_MS_MAX : patienceMs;
+      } else if (now - heardAt > SILENCE_MS_MAX) {
+        loudSince = now;
+        if (now - heardAt > patienceMs && timer === null) {
+          patienceMs *= 2;
+          restart();
+        }
       }
     };
     const onAbort = () => giveUp(lost);
