@@ -357,6 +357,42 @@ fn how_long_dtls_may_take_is_what_the_config_says() {
 }
 
 #[test]
+fn a_server_that_can_take_no_more_says_when_to_come_again() {
+    let config = Config {
+        sessions_max: 1,
+        ..Config::default()
+    };
+    let mut world = World::new(6, config);
+    let publisher = world.publish("live", &options());
+    world.connect(&[publisher]);
+    let refused = |world: &mut World, words: &str| {
+        for response in [
+            world.try_view("live", &options()).unwrap_err(),
+            world.try_publish("other", &options()).unwrap_err(),
+        ] {
+            assert_eq!(response.status(), 503, "{response:?}");
+            assert_eq!(response.headers()["retry-after"], "5");
+            let body = std::str::from_utf8(response.body()).unwrap();
+            assert!(body.contains(words) && body.contains("retry"), "{body}");
+        }
+    };
+    refused(&mut world, "this server is full (1 sessions)");
+    world.leave(publisher);
+    let publisher = world.publish("live", &options());
+    world.connect(&[publisher]);
+    assert_eq!(world.server.stats().counters.refused, 2);
+
+    let mut world = World::new(7, Config::default());
+    world.publish("live", &options());
+    let now = world.now();
+    world.server.shut_down(now);
+    let response = world.try_publish("other", &options()).unwrap_err();
+    assert_eq!(response.status(), 503, "{response:?}");
+    let body = std::str::from_utf8(response.body()).unwrap();
+    assert!(body.contains("shutting down: retry in a moment"), "{body}");
+}
+
+#[test]
 fn a_session_that_has_ended_is_not_there_to_be_deleted() {
     let kvill = Kvill::start(&[]);
     let publisher = publisher(&kvill, "live");
