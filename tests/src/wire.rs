@@ -5,11 +5,17 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use crate::client::{Client, Options};
 use crate::web::{self, Reply};
 
 /// Between two looks at the sockets.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// A second's worth of packets and more, so that a test that is not scheduled for a while loses
+/// nothing. The system may grant less.
+const RECEIVE_BUFFER_LEN: usize = 2 << 20;
 
 /// A client and its socket.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ impl Peer {
         options: &Options,
     ) -> Self {
         let socket = UdpSocket::bind((local.into(), 0)).expect("an address of this machine");
+        let buffer = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_LEN);
+        buffer.expect("a size that the system cuts to its liking");
         socket.set_nonblocking(true).expect("a socket that is open");
         let local = socket.local_addr().expect("a socket that is bound");
         Self {
