@@ -444,7 +444,8 @@ fn of_a_simulcast_one_layer_is_taken() {
         "{answer}"
     );
     // Layers by sources, as browsers had it before.
-    let group = "a=ssrc-group:SIM 3504817295 77 78\r\na=ssrc-group:FID 77 87\r\na=ssrc:77 cname:x\r\na=ssrc:78 cname:x\r\n";
+    let group = "a=ssrc-group:SIM 3504817295 77 78\r\na=ssrc-group:FID 77 87\r\n\
+                 a=ssrc:77 cname:x\r\na=ssrc:78 cname:x\r\n";
     publishes(
         2,
         &(CHROMIUM_PUBLISH.to_owned() + group),

@@ -71,7 +71,8 @@ impl Server {
                 tell(refusal.level(), &line);
                 if verdict == Verdict::TellAsLast {
                     tracing::info!(
-                        "many requests are refused: for a while, more stand in the log of level debug only"
+                        "many requests are refused: for a while, the others stand in the log of \
+                         level debug only"
                     );
                 }
             }

@@ -83,39 +83,29 @@ fn is_shared(ip: Ipv4Addr) -> bool {
 
 impl Display for ShortReach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports = Listed(&self.ports);
         let Some(first) = self.offered.first() else {
-            return write!(
-                f,
-                "this machine has no address that clients could send media to: connect it to a network, or name \
-                 the address it is reached by with --additional-hosts ADDRESS"
+            return f.write_str(
+                "this machine has no address that clients could send media to: connect it to a \
+                 network, or name the address it is reached by with --additional-hosts ADDRESS",
             );
         };
-        let offered = Listed(&self.offered);
-        if first.is_loopback() {
-            write!(
-                f,
-                "media is offered at {offered} only: fine for clients on this machine. "
-            )?;
-            if self.bound {
-                write!(
-                    f,
-                    "For others, listen on all addresses with --udp-address :PORT, and i"
-                )?;
-            } else {
-                write!(f, "I")?;
-            }
-            return write!(
-                f,
-                "f they come by another address (NAT, a container), name that with --additional-hosts ADDRESS and \
-                 forward UDP {ports} to here"
-            );
+        let (offered, ports) = (Listed(&self.offered), Listed(&self.ports));
+        let nearby = if first.is_loopback() {
+            "this machine"
+        } else {
+            "this network"
+        };
+        write!(
+            f,
+            "media is offered at {offered} only: fine for clients on {nearby}. "
+        )?;
+        if first.is_loopback() && self.bound {
+            f.write_str("For others, listen on all addresses with --udp-address :PORT. ")?;
         }
         write!(
             f,
-            "media is offered at {offered} only: fine for clients on this network. For the internet, or if this \
-             runs in a container, name the address that clients reach it by with --additional-hosts ADDRESS and \
-             forward UDP {ports} to here"
+            "For the internet, or if this runs in a container, name the address that clients \
+             reach it by with --additional-hosts ADDRESS and forward UDP {ports} to here"
         )
     }
 }
@@ -204,9 +194,9 @@ mod tests {
         .unwrap();
         assert_eq!(
             text,
-            "media is offered at 192.168.1.5, fd00::5 only: fine for clients on this network. For the internet, or \
-             if this runs in a container, name the address that clients reach it by with --additional-hosts ADDRESS \
-             and forward UDP 8189 to here"
+            "media is offered at 192.168.1.5, fd00::5 only: fine for clients on this network. \
+             For the internet, or if this runs in a container, name the address that clients \
+             reach it by with --additional-hosts ADDRESS and forward UDP 8189 to here"
         );
     }
 
