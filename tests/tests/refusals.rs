@@ -480,11 +480,18 @@ fn what_is_no_proper_http_is_refused_by_the_host() {
         "POST /live/whip of 127.0.0.1 refused with 408: the request body",
     ]);
 
-    let header = format!(
-        "GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
-        "y".repeat(70_000)
-    );
-    assert_eq!(web::ask_raw(kvill.url(), header.as_bytes()).status, 431);
+    let long = "y".repeat(70_000);
+    for (request, status) in [
+        ("hello\r\n\r\n".to_owned(), 400),
+        (
+            format!("GET / HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n"),
+            431,
+        ),
+        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 431),
+    ] {
+        let reply = web::ask_raw(kvill.url(), request.as_bytes());
+        assert_eq!((reply.status, reply.body.as_str()), (status, ""));
+    }
     kvill.stop();
 }
 
