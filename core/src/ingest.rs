@@ -16,7 +16,7 @@ use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, P
 use str0m::media::{Frequency, KeyframeRequestKind, MediaKind as Str0mMediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RtpPacket};
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
 use crate::control::{Credentials, Shared};
 use crate::dtls;
@@ -271,9 +271,6 @@ impl Ingest {
                         Some(profile) => Progress::Connected(profile),
                         None => Progress::Ended(EndReason::NoSrtp),
                     });
-                }
-                Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                    return Some(Progress::Ended(EndReason::Gone));
                 }
                 Event::Closed => return Some(Progress::Ended(EndReason::PeerClosed)),
                 Event::RtpPacket(packet) => {

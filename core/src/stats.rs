@@ -166,8 +166,8 @@ pub enum EndReason {
     /// ICE and DTLS were not done in time.
     #[error("{0}")]
     Handshake(Unfinished),
-    /// No valid binding request came for 15 s.
-    #[error("the peer fell silent: no ICE binding request for 15 s")]
+    /// No valid binding request came for 15 s, and nothing under the peer's keys.
+    #[error("the peer fell silent: no ICE binding request, no media and no report for 15 s")]
     Gone,
     /// The peer said goodbye, by DTLS or RTCP.
     #[error("closed by the peer")]

@@ -250,7 +250,7 @@ impl Server {
                 now + self.config.handshake_timeout,
                 self.candidates.for_peer(wish.peer).addresses.clone(),
             ))),
-            last_binding: None,
+            last_heard: None,
             routes: Routes::default(),
             peer,
         };

@@ -16,7 +16,7 @@ use crate::server::sessions::Peer;
 use crate::stats::EndReason;
 use crate::stream::track::{Packet, Received};
 
-/// An address stays with its session while that one's binding requests are younger than this,
+/// An address stays with its session while that one's last sign of life is younger than this,
 /// even if another session shows valid ones from there. Longer protects against spoofed sources;
 /// shorter lets a client that restarted on the same port in sooner.
 const ADDRESS_HELD: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl Server {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.last_binding = Some(now);
+        session.last_heard = Some(now);
         let selected = session.ice().selected();
         let forgotten = session.routes.note(route, selected);
         if let Some(old) = forgotten {
@@ -100,7 +100,7 @@ impl Server {
         let key = (route.transport, route.remote);
         let holder = self.addresses.get(&key).filter(|holder| **holder != id);
         let held = holder
-            .and_then(|holder| self.sessions.get(*holder)?.last_binding)
+            .and_then(|holder| self.sessions.get(*holder)?.last_heard)
             .is_some_and(|last| now.saturating_duration_since(last) < ADDRESS_HELD);
         if !held {
             self.addresses.insert(key, id);
@@ -178,6 +178,7 @@ impl Server {
                 Feedback::Goodbye => goodbye = true,
             }
         }
+        self.hear(now, id);
         if wants_keyframe {
             self.want_keyframe(now, id);
         }
@@ -246,13 +247,17 @@ impl Server {
             ingest::Progress::Connected(profile) => {
                 return self.connect_publisher(now, id, profile);
             }
-            ingest::Progress::Packet(kind, packet) => self.forward(now, id, kind, packet),
+            ingest::Progress::Packet(kind, packet) => {
+                self.hear(now, id);
+                self.forward(now, id, kind, packet);
+            }
             ingest::Progress::SenderReport {
                 kind,
                 received,
                 ntp,
                 timestamp,
             } => {
+                self.hear(now, id);
                 let path = self.sessions.publisher_mut(id).and_then(|p| p.path);
                 if let Some(track) = path.and_then(|path| self.paths.get_mut(path)?.track_mut(kind))
                 {
@@ -267,6 +272,13 @@ impl Server {
     pub(super) fn answer(&mut self, route: Route, contents: Vec<u8>) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(route.transport.0)) {
             self.counters.dropped_answers += u64::from(outbox.answer(route, contents));
+        }
+    }
+
+    /// The session has shown that its peer is there.
+    fn hear(&mut self, now: Instant, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.last_heard = Some(now);
         }
     }
 

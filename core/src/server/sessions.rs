@@ -18,8 +18,10 @@ use crate::srtp::Opener;
 use crate::stream::path::Codecs;
 use crate::time::{Deadline, Reason};
 
-/// A peer whose last valid binding request is this old is gone. Browsers send one every 2.5 s.
-pub(super) const BINDING_TIMEOUT: Duration = Duration::from_secs(15);
+/// A peer whose last sign of life is this old is gone. Browsers send a binding request every 2.5 s;
+/// libnice sends none once the handshake is done, but media every few milliseconds, or a receiver
+/// report every few seconds.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// One peer.
 #[derive(Debug)]
@@ -32,8 +34,8 @@ pub(super) struct Session {
     pub(super) path_name: String,
     /// Its ICE and DTLS; `None` when they are done.
     pub(super) handshake: Option<Box<Handshake>>,
-    /// When its last valid binding request came.
-    pub(super) last_binding: Option<Instant>,
+    /// When its last sign of life came: a valid binding request, or RTP or RTCP under its keys.
+    pub(super) last_heard: Option<Instant>,
     /// The ways to it.
     pub(super) routes: Routes,
     pub(super) peer: Peer,
@@ -120,7 +122,7 @@ impl Session {
 
     /// The earliest of all that may fall due.
     pub(super) fn deadline(&self) -> Option<Deadline> {
-        let gone = self.last_binding.map(|last| last + BINDING_TIMEOUT);
+        let gone = self.last_heard.map(|last| last + SILENCE_MAX);
         let (control, report) = match &self.peer {
             Peer::Publisher(p) => (Some(p.ingest.poll_timeout()), None),
             Peer::Viewer(v) => (

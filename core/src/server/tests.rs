@@ -4,6 +4,7 @@ mod bench;
 mod endings;
 mod handshakes;
 mod restarts;
+mod silence;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

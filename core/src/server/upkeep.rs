@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::ids::{PathId, SessionId};
 use crate::server::Server;
-use crate::server::sessions::{BINDING_TIMEOUT, Peer, Session};
+use crate::server::sessions::{Peer, SILENCE_MAX, Session};
 use crate::stats::EndReason;
 use crate::time::{Deadline, Reason};
 
@@ -65,8 +65,8 @@ impl Server {
         let ended = if let Some(handshake) = late {
             Err(EndReason::Handshake(handshake.unfinished()))
         } else if session
-            .last_binding
-            .is_some_and(|last| last + BINDING_TIMEOUT <= now)
+            .last_heard
+            .is_some_and(|last| last + SILENCE_MAX <= now)
         {
             Err(EndReason::Gone)
         } else {
