@@ -108,12 +108,14 @@ enum H264Profile {
     Main,
     ConstrainedHigh,
     High,
+    High444Predictive,
     /// Any other, by its two bytes.
     Other(u8, u8),
 }
 
 impl H264Profile {
-    /// Each step's decoders play the steps before. Within a step the profiles differ by tools that
+    /// Each step's decoders play the steps before (H.264 A.2): it is 4:4:4 that Chromium names where
+    /// it decodes in software, and High is not in its list. Within a step the profiles differ by tools that
     /// no real-time encoder uses: slice groups and redundant slices in Baseline, interlace and
     /// B slices in High.
     fn step(self) -> Option<u8> {
@@ -121,6 +123,7 @@ impl H264Profile {
             Self::ConstrainedBaseline | Self::Baseline => Some(0),
             Self::Main => Some(1),
             Self::ConstrainedHigh | Self::High => Some(2),
+            Self::High444Predictive => Some(3),
             Self::Other(..) => None,
         }
     }
@@ -138,7 +141,7 @@ impl H264Profile {
 
 fn h264_profile(idc: u8, iop: u8) -> H264Profile {
     // Constraint flags set0, set1, … from the highest bit down.
-    let (set0, set1) = (iop & 0x80 != 0, iop & 0x40 != 0);
+    let (set0, set1, set3) = (iop & 0x80 != 0, iop & 0x40 != 0, iop & 0x10 != 0);
     match idc {
         0x42 if set1 => H264Profile::ConstrainedBaseline,
         0x42 => H264Profile::Baseline,
@@ -148,6 +151,8 @@ fn h264_profile(idc: u8, iop: u8) -> H264Profile {
         0x58 if set0 => H264Profile::Baseline,
         0x64 if iop & 0x0c == 0x0c => H264Profile::ConstrainedHigh,
         0x64 => H264Profile::High,
+        // With set3 it is the intra profile.
+        0xf4 if !set3 => H264Profile::High444Predictive,
         _ => H264Profile::Other(idc, iop),
     }
 }
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn h264_decoders_of_a_higher_profile_play_lower_ones() {
-        for decoder in ["42001f", "4d001f", "64001f", "640c1f"] {
+        for decoder in ["42001f", "4d001f", "64001f", "640c1f", "f4001f"] {
             assert_eq!(
                 h264("42e01f", 1).fits(&h264(decoder, 1)),
                 Match::Compatible,
@@ -198,6 +203,10 @@ mod tests {
             h264("4d001f", 1).fits(&h264("640c1f", 1)),
             Match::Compatible
         );
+        assert_eq!(
+            h264("64001f", 1).fits(&h264("f4001f", 1)),
+            Match::Compatible
+        );
     }
 
     #[test]
@@ -206,6 +215,7 @@ mod tests {
         assert_eq!(h264("64001f", 1).fits(&h264("4d001f", 1)), Match::No);
         assert_eq!(h264("4d001f", 1).fits(&h264("42001f", 1)), Match::No);
         assert_eq!(h264("f4001f", 1).fits(&h264("64001f", 1)), Match::No);
+        assert_eq!(h264("64001f", 1).fits(&h264("f4101f", 1)), Match::No);
     }
 
     #[test]
