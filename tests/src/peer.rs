@@ -1,4 +1,4 @@
-//! Real peers: Chromium, driven by Node, and aiortc, driven by Python.
+//! Real peers: Chromium, driven by Node, and aiortc, ffmpeg, PyAV and GStreamer, driven by Python.
 //!
 //! The scripts lie below `tests/peers/`; each prints its results to stdout as lines of JSON and
 //! what it has to complain about to stderr. A test whose peer is not installed says what to do
@@ -69,11 +69,19 @@ impl Background {
     /// # Panics
     /// When none comes within `timeout`, or one that is not JSON.
     pub fn next(&mut self, timeout: Duration) -> Value {
+        self.next_outcome(timeout)
+            .unwrap_or_else(|complaint| panic!("{complaint}"))
+    }
+
+    /// As [`Background::next`], for a test that has more to do before it fails.
+    ///
+    /// # Errors
+    /// That no line came, or which, and all it printed.
+    pub fn next_outcome(&mut self, timeout: Duration) -> Result<Value, String> {
         self.process
             .next_line(Instant::now() + timeout)
             .ok_or_else(|| self.complaint("printed nothing in time"))
             .and_then(|line| self.parse(&line))
-            .unwrap_or_else(|complaint| panic!("{complaint}"))
     }
 
     /// Asks it to end by SIGTERM, and gives the last line of its stdout.
@@ -81,9 +89,18 @@ impl Background {
     /// # Panics
     /// As [`Background::finish`].
     #[must_use]
-    pub fn stop(mut self, timeout: Duration) -> Value {
+    pub fn stop(self, timeout: Duration) -> Value {
+        self.stop_outcome(timeout)
+            .unwrap_or_else(|complaint| panic!("{complaint}"))
+    }
+
+    /// As [`Background::stop`], for a test that has more to do before it fails.
+    ///
+    /// # Errors
+    /// As [`Background::outcome`].
+    pub fn stop_outcome(mut self, timeout: Duration) -> Result<Value, String> {
         self.process.ask_to_end();
-        self.finish(timeout)
+        self.outcome(timeout)
     }
 
     /// Waits for its end, and gives the last line of its stdout.
@@ -156,21 +173,72 @@ pub fn chromium() -> Option<Peer> {
 /// aiortc in the Python environment that `tests/setup` makes.
 #[must_use]
 pub fn aiortc() -> Option<Peer> {
+    packaged("aiortc", "import aiortc")
+}
+
+/// ffmpeg with a WHIP muxer, from a package in the same environment.
+#[must_use]
+pub fn ffmpeg() -> Option<Peer> {
+    let check = "import imageio_ffmpeg; imageio_ffmpeg.get_ffmpeg_exe()";
+    packaged("ffmpeg", check)
+}
+
+/// PyAV, the libraries of ffmpeg for Python, in the same environment.
+#[must_use]
+pub fn pyav() -> Option<Peer> {
+    let check = "import av, sys; sys.exit('whip' not in av.formats_available)";
+    openssl().and_then(|()| packaged("PyAV", check))
+}
+
+/// GStreamer by its bindings for the system's Python.
+#[must_use]
+pub fn gstreamer() -> Option<Peer> {
+    openssl()?;
+    let check = peers().join("gstreamer/check.py");
+    let python = ["/usr/bin/python3", "python3"]
+        .iter()
+        .filter_map(|name| find(&OsString::from(name)))
+        .find(|python| succeeds(Command::new(python).arg(&check)));
+    let Some(python) = python else {
+        return skipped("no GStreamer with webrtcbin", SETUP);
+    };
+    Some(run_by(python))
+}
+
+/// What makes certificates for the peers that do not make the usual ones.
+fn openssl() -> Option<()> {
+    if find(&OsString::from("openssl")).is_none() {
+        return skipped("no openssl", SETUP);
+    }
+    Some(())
+}
+
+/// A peer in the Python environment, where `check` says that it is there.
+fn packaged(name: &str, check: &str) -> Option<Peer> {
     let python = peers().join(".venv/bin/python");
-    let answers = Command::new(&python)
-        .args(["-c", "import aiohttp, aiortc"])
+    if !succeeds(Command::new(&python).args(["-c", check])) {
+        return skipped(&format!("no {name}"), SETUP);
+    }
+    Some(run_by(python))
+}
+
+fn run_by(python: PathBuf) -> Peer {
+    Peer {
+        program: python,
+        environment: vec![
+            // What the scripts have in common.
+            ("PYTHONPATH", peers().join("python")),
+            // Bytecode beside the scripts is litter in a work tree.
+            ("PYTHONDONTWRITEBYTECODE", PathBuf::from("1")),
+        ],
+    }
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command
         .stdin(Stdio::null())
         .output()
-        .is_ok_and(|output| output.status.success());
-    if !answers {
-        return skipped("no aiortc", SETUP);
-    }
-    // Bytecode beside the scripts is litter in a work tree.
-    let environment = vec![("PYTHONDONTWRITEBYTECODE", PathBuf::from("1"))];
-    Some(Peer {
-        program: python,
-        environment,
-    })
+        .is_ok_and(|output| output.status.success())
 }
 
 /// What a test without its peer, or without a right that it needs, returns with: says so on

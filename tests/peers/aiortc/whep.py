@@ -1,6 +1,7 @@
 """Plays a stream with aiortc by WHEP, and counts what was decoded.
 
-The counting window opens with the first decoded picture. Prints one line: what was decoded in it.
+The counting window opens a second after the first decoded picture. Prints one line: what was
+decoded in it.
 """
 
 import argparse
@@ -10,11 +11,8 @@ import time
 from aiortc import MediaStreamTrack, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
 
-from session import Refused, Session, arguments, report, run
-
-# A server asks for a keyframe when a viewer joins, so the first picture is a matter of tenths of
-# a second; this is for a machine that is busy with something else.
-FIRST_FRAME_SECONDS = 10
+from peer import FIRST_FRAME_SECONDS, SETTLE_SECONDS, Failed, Resource, arguments, report
+from session import Session, run
 
 
 class Count:
@@ -77,7 +75,7 @@ async def main(options: argparse.Namespace) -> None:
     pc.addTransceiver("audio", direction="recvonly")
     pc.addTransceiver("video", direction="recvonly")
 
-    session = Session(pc, f"{options.base.rstrip('/')}/{options.path}/whep")
+    session = Session(pc, Resource(options, "whep"))
     clicked = time.monotonic()
     try:
         await session.open()
@@ -85,15 +83,16 @@ async def main(options: argparse.Namespace) -> None:
         try:
             await asyncio.wait_for(count.first_frame.wait(), FIRST_FRAME_SECONDS)
         except asyncio.TimeoutError:
-            raise Refused(
+            raise Failed(
                 f"connected, but no picture within {FIRST_FRAME_SECONDS} s; {await packets(pc)}, "
                 f"codec {negotiated_video(pc)}, SRTP {session.srtp_profile()}"
             ) from None
-        start = time.time()
-        frames_before = count.frames
+        await asyncio.sleep(SETTLE_SECONDS)
+        start, before = time.time(), (count.frames, count.audio_samples)
         await asyncio.sleep(options.seconds)
         window = (round(start, 3), round(time.time(), 3))
-        frames, audio_samples, ended = count.frames - frames_before, count.audio_samples, sorted(count.ended)
+        frames, audio_samples = count.frames - before[0], count.audio_samples - before[1]
+        ended = sorted(count.ended)
         received = await packets(pc)
         codec, profile = negotiated_video(pc), session.srtp_profile()
     finally:
@@ -108,6 +107,7 @@ async def main(options: argparse.Namespace) -> None:
         connect_seconds=round(connected - clicked, 3),
         first_frame_seconds=round(count.first_frame_at - clicked, 3),
         srtp_profile=profile,
+        dtls_role=session.resource.dtls_role,
         ended=ended,
         delete_status=delete_status,
         **received,

@@ -6,22 +6,15 @@ what was sent as the last line.
 
 import argparse
 import asyncio
-import math
 import time
-from array import array
-from fractions import Fraction
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 from av import AudioFrame, VideoFrame
 
-from session import Session, arguments, report, run, stopped_or_after
-
-WIDTH, HEIGHT, FPS = 320, 240, 30
-RTP_CLOCK = 90_000
-SAMPLE_RATE = 48_000
-AUDIO_FRAME = SAMPLE_RATE // 50
-# Nine whole periods fit into one 20 ms frame, so that frame after frame is one unbroken tone.
-TONE_HZ = 450
+import synthetic
+from peer import Counts, Resource, arguments, report
+from session import Session, run, stopped_or_after
+from synthetic import AUDIO_FRAME, FPS, SAMPLE_RATE
 
 
 class Paced(MediaStreamTrack):
@@ -44,63 +37,27 @@ class Paced(MediaStreamTrack):
 
 
 class Picture(Paced):
-    """Diagonal stripes that move by two pixels a frame and change their colour."""
+    """The synthetic picture."""
 
     kind = "video"
 
     def __init__(self) -> None:
         super().__init__(1 / FPS)
-        ramp = bytes(abs((i * 4) % 511 - 255) for i in range(WIDTH + 512))
-        self._ramp = ramp + ramp
 
     async def recv(self) -> VideoFrame:
-        number = await self.turn()
-        frame = VideoFrame(WIDTH, HEIGHT, "yuv420p")
-        luma, *chroma = frame.planes
-        stride = luma.line_size
-        luma.update(
-            b"".join(
-                self._ramp[shift : shift + stride]
-                for shift in ((row + 2 * number) % 512 for row in range(HEIGHT))
-            )
-        )
-        for step, plane in enumerate(chroma, start=1):
-            plane.update(bytes([(number * step) % 256]) * plane.buffer_size)
-        frame.pts = number * RTP_CLOCK // FPS
-        frame.time_base = Fraction(1, RTP_CLOCK)
-        return frame
+        return synthetic.picture(await self.turn())
 
 
 class Tone(Paced):
-    """A sine at a quarter of full scale."""
+    """The synthetic tone."""
 
     kind = "audio"
 
     def __init__(self) -> None:
         super().__init__(AUDIO_FRAME / SAMPLE_RATE)
-        self._samples = array(
-            "h",
-            (
-                round(8191 * math.sin(2 * math.pi * TONE_HZ * i / SAMPLE_RATE))
-                for i in range(AUDIO_FRAME)
-            ),
-        ).tobytes()
 
     async def recv(self) -> AudioFrame:
-        number = await self.turn()
-        frame = AudioFrame(format="s16", layout="mono", samples=AUDIO_FRAME)
-        frame.planes[0].update(self._samples)
-        frame.pts = number * AUDIO_FRAME
-        frame.sample_rate = SAMPLE_RATE
-        frame.time_base = Fraction(1, SAMPLE_RATE)
-        return frame
-
-
-async def keep_count(picture: Picture, counts: list[tuple[float, int]]) -> None:
-    """Notes four times a second how many frames there were, by the wall clock."""
-    while True:
-        counts.append((round(time.time(), 3), picture.frames))
-        await asyncio.sleep(0.25)
+        return synthetic.tone(await self.turn())
 
 
 async def main(options: argparse.Namespace) -> None:
@@ -113,8 +70,7 @@ async def main(options: argparse.Namespace) -> None:
         [c for c in RTCRtpSender.getCapabilities("video").codecs if c.mimeType.lower() in wanted]
     )
 
-    session = Session(pc, f"{options.base.rstrip('/')}/{options.path}/whip")
-    counts: list[tuple[float, int]] = []
+    session = Session(pc, Resource(options, "whip"))
     clicked = time.monotonic()
     try:
         await session.open()
@@ -124,10 +80,11 @@ async def main(options: argparse.Namespace) -> None:
             codec=options.codec,
             connect_seconds=round(connected - clicked, 3),
             srtp_profile=session.srtp_profile(),
+            dtls_role=session.resource.dtls_role,
         )
-        counting = asyncio.ensure_future(keep_count(picture, counts))
+        counting = Counts(lambda: picture.frames)
         await stopped_or_after(options.seconds)
-        counting.cancel()
+        counts = counting.stop()
     finally:
         delete_status = await session.close()
     report(
