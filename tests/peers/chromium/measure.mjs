@@ -8,7 +8,9 @@ export async function sample() {
   }
   const report = await pc.getStats();
   const all = [...report.values()];
-  const stream = (type, kind) => all.find((entry) => entry.type === type && entry.kind === kind) ?? {};
+  // A layer that the answer did not take is there, and inactive.
+  const stream = (type, kind) =>
+    all.find((entry) => entry.type === type && entry.kind === kind && entry.active !== false) ?? {};
   const transport = all.find((entry) => entry.type === 'transport') ?? {};
   const pair = report.get(transport.selectedCandidatePairId) ?? {};
   const codecOf = ({ codecId }) => report.get(codecId)?.mimeType.split('/')[1] ?? null;
@@ -36,6 +38,8 @@ export async function sample() {
     // Where ICE found the server.
     remoteAddress: report.get(pair.remoteCandidateId)?.address ?? null,
     srtpCipher: transport.srtpCipher ?? null,
+    // The server's part in DTLS by its answer: who is passive waits for the hello (RFC 8842).
+    dtlsRole: { passive: 'server', active: 'client' }[/^a=setup:(\w+)/m.exec(pc.remoteDescription?.sdp)?.[1]] ?? null,
     // The version as on the wire: fefd is DTLS 1.2, fefc is DTLS 1.3.
     dtlsVersion: { FEFD: '1.2', FEFC: '1.3' }[transport.tlsVersion?.toUpperCase()] ?? transport.tlsVersion ?? null,
     dtlsCipher: transport.dtlsCipher ?? null,

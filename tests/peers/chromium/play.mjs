@@ -40,6 +40,7 @@ try {
     window: [before.at / 1000, after.at / 1000],
     first_frame_seconds: (await page.evaluate(() => window.firstPictureMs)) / 1000,
     srtp_profile: after.srtpCipher,
+    dtls_role: after.dtlsRole,
     packets: after.packetsReceived,
     packets_lost: after.packetsLost,
     freezes: after.freezes,

@@ -28,19 +28,23 @@ try {
   await page.locator('#state.live').waitFor({ timeout: PATIENCE_MS });
   await page.waitForFunction(sent, null, { timeout: PATIENCE_MS });
   const first = await page.evaluate(sample);
-  console.log(JSON.stringify({ event: 'publishing', codec: first.videoCodec, srtp_profile: first.srtpCipher }));
+  console.log(JSON.stringify({ event: 'publishing', codec: first.videoCodec, srtp_profile: first.srtpCipher, dtls_role: first.dtlsRole }));
 
   // [seconds since 1970, frames encoded until then]
   const counts = [];
   const end = Date.now() + Number(seconds) * 1000;
   let last = first;
-  for (let goesOn = true; goesOn && last !== null && Date.now() < end;) {
+  const count = async () => {
     last = await page.evaluate(sample);
     if (last !== null) {
       counts.push([last.at / 1000, last.framesEncoded]);
     }
+  };
+  for (let goesOn = true; goesOn && last !== null && Date.now() < end;) {
+    await count();
     goesOn = await Promise.race([asked, page.waitForTimeout(250).then(() => true)]);
   }
+  await count();
   const deleted = page.waitForResponse((response) => response.request().method() === 'DELETE', { timeout: PATIENCE_MS });
   await page.getByRole('button', { name: 'Stop publishing' }).click();
   console.log(JSON.stringify({
