@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// to 50 ms apart here; two browsers on two cores are a bit unsteady.
 const RESTART_GAP_MS: f64 = 400.0;
 /// The same where the way was lost and nobody said so: the silence has to be noticed first
-/// (2.5 s, looked for every half second), and the next picture has to be a keyframe.
-const LOST_GAP_MS: f64 = 6_000.0;
+/// (2.5 s, looked for every half second). A browser left to itself asks for a keyframe 3 s later.
+const LOST_GAP_MS: f64 = 5_000.0;
 /// The same where the server has forgotten the session, and a new one is made.
 const NEW_SESSION_GAP_MS: f64 = 2_500.0;
 

@@ -11,8 +11,8 @@ const RETRY_MS = 2000;
 const RETRY_MS_MAX = 60000;
 /** How long one HTTP request may take. */
 const REQUEST_MS_MAX = 10000;
-/** How long ICE and DTLS may take. The server gives up after the same time. */
-const CONNECT_MS_MAX = 10000;
+/** How long ICE and DTLS may take. The server gives up a second later. */
+const CONNECT_MS_MAX = 9000;
 /** How long a connection that is given up may wait for the server's word. */
 const CLOSE_MS_MAX = 1000;
 /** How long a connection may stay `disconnected` (which it is after some silent seconds) before ICE is restarted. */
