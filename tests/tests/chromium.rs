@@ -165,7 +165,7 @@ fn pages_work_on_desk_and_phone_without_a_complaint() {
         Duration::from_secs(180),
     );
     let pages = list(&result, "pages");
-    assert!(pages.len() > 20, "only {} pages were seen", pages.len());
+    assert!(pages.len() > 40, "only {} pages were seen", pages.len());
     for page in pages {
         let name = format!("{} ({})", page["name"], page["look"]);
         assert!(
@@ -176,6 +176,11 @@ fn pages_work_on_desk_and_phone_without_a_complaint() {
             list(page, "complaints").is_empty(),
             "{name}: {}",
             page["complaints"]
+        );
+        assert!(
+            list(page, "nameless").is_empty(),
+            "{name} has fields or buttons without a name: {}",
+            page["nameless"]
         );
     }
     kvill.stop();
