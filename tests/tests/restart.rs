@@ -131,6 +131,23 @@ fn a_viewer_goes_on_watching_from_a_new_address() {
 }
 
 #[test]
+fn a_viewer_that_has_moved_gets_a_keyframe() {
+    let mut live = broadcast(2, 1);
+    let viewer = live.viewers[0].id;
+    let requests_over_a_restart = |live: &mut Broadcast<Tap>| {
+        live.world.client(live.publisher).keyframe_requests.clear();
+        live.world.restart(viewer);
+        play(live, Duration::from_secs(3));
+        live.world.client(live.publisher).keyframe_requests.len()
+    };
+    // From where it is nothing was lost.
+    assert_eq!(requests_over_a_restart(&mut live), 0);
+    live.world.roam(viewer, 172);
+    play(&mut live, Duration::from_millis(400));
+    assert!(requests_over_a_restart(&mut live) > 0);
+}
+
+#[test]
 fn a_publisher_goes_on_publishing_from_a_new_address() {
     let mut live = broadcast(3, 1);
     let viewer = live.viewers[0].id;
