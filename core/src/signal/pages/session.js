@@ -262,6 +262,7 @@ class Session {
     const dtls = pc.getTransceivers()[0]?.sender.transport;
     const lost = ['lost', 'The connection was lost.'];
     const noMediaPath = ['no-media-path', 'There is no media path to the server: its UDP port cannot be reached from here.'];
+    const noEncryption = ['unsupported', 'It could not agree with the server on how to encrypt (DTLS).'];
     let connected = false;
     let timer = null;
     let restarting = null;
@@ -312,8 +313,10 @@ class Session {
           connected = true;
           this.conf.onConnected?.(pc);
         }
-      } else if (connectionState === 'failed' && (!connected || dtls?.state === 'failed')) {
-        giveUp(connected ? lost : noMediaPath);
+      } else if (dtls?.state === 'failed') {
+        giveUp(connected ? lost : noEncryption);
+      } else if (connectionState === 'failed' && !connected) {
+        giveUp(noMediaPath);
       } else if (connected && timer === null && ['disconnected', 'failed'].includes(connectionState)) {
         within(DISCONNECTED_MS_MAX, restart);
       }
