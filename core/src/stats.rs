@@ -166,6 +166,10 @@ pub enum EndReason {
     /// ICE and DTLS were not done in time.
     #[error("{0}")]
     Handshake(Unfinished),
+    /// The client gave up (by DELETE) before ICE and DTLS were done, after so long that they should
+    /// have been.
+    #[error("the client gave up: {0}")]
+    GaveUp(Unfinished),
     /// No valid binding request came for 15 s, and nothing under the peer's keys.
     #[error("the peer fell silent: no ICE binding request, no media and no report for 15 s")]
     Gone,

@@ -247,7 +247,8 @@ impl Server {
             resource: ids::resource(id, &mut self.rng),
             path_name: wish.path.to_owned(),
             handshake: Some(Box::new(Handshake::new(
-                now + self.config.handshake_timeout,
+                now,
+                self.config.handshake_timeout,
                 self.candidates.for_peer(wish.peer).addresses.clone(),
             ))),
             last_heard: None,
@@ -286,8 +287,12 @@ impl Server {
         secret: &str,
     ) -> Result<Response, Refusal> {
         let id = self.named(role, path, secret)?;
-        self.retire(now, id, &EndReason::Deleted);
-        Ok(respond::deleted())
+        let handshake = self.sessions.get(id).and_then(|s| s.handshake.as_ref());
+        let long = handshake.filter(|handshake| handshake.is_long(now));
+        let failed = long.map(|handshake| handshake.unfinished());
+        let reason = failed.clone().map_or(EndReason::Deleted, EndReason::GaveUp);
+        self.retire(now, id, &reason);
+        Ok(respond::deleted(failed.as_ref()))
     }
 
     /// The session that a URL names.

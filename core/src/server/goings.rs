@@ -18,6 +18,7 @@ impl Server {
             EndReason::Gone
                 | EndReason::PeerClosed
                 | EndReason::Handshake(_)
+                | EndReason::GaveUp(_)
                 | EndReason::Failed(_)
                 | EndReason::Fingerprint
         ) {
@@ -61,7 +62,7 @@ impl Server {
         match (connected, &reason) {
             (true, _) => tracing::info!("{path}: {role} {session} left: {reason}"),
             // What only whoever runs the server can mend, as a rule.
-            (false, EndReason::Handshake(_) | EndReason::NoAead(_)) => {
+            (false, EndReason::Handshake(_) | EndReason::GaveUp(_) | EndReason::NoAead(_)) => {
                 tracing::warn!("{path}: {role} {session} did not connect: {reason}");
             }
             (false, _) => tracing::info!("{path}: {role} {session} did not connect: {reason}"),

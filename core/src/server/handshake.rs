@@ -3,13 +3,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::stats::{Reached, Unfinished};
+
+/// A handshake that takes longer than this has something wrong with it. Most take less than half a
+/// second; a lost flight costs one more.
+const LONG: Duration = Duration::from_secs(3);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Handshake {
+    began: Instant,
     /// Until when it must be done.
     pub(super) until: Instant,
     /// The candidates of the answer.
@@ -24,9 +29,10 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(until: Instant, offered: Arc<[SocketAddr]>) -> Self {
+    pub(super) fn new(now: Instant, time: Duration, offered: Arc<[SocketAddr]>) -> Self {
         Self {
-            until,
+            began: now,
+            until: now + time,
             offered,
             unproven: None,
             checked: None,
@@ -46,6 +52,11 @@ impl Handshake {
 
     pub(super) fn on_dtls(&mut self) {
         self.datagrams = self.datagrams.saturating_add(1);
+    }
+
+    /// Whether it takes longer than one does to which nothing happened.
+    pub(super) fn is_long(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began) >= LONG
     }
 
     /// How far it came.

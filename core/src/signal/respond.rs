@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::config::IceServer;
 use crate::signal::refusal::Refusal;
 use crate::signal::{Response, Role, pages};
-use crate::stats::PathStats;
+use crate::stats::{PathStats, Unfinished};
 
 /// What of a request shapes any response to it: its origin and its method. Kept until the response
 /// is given, which then goes through [`finish`](Self::finish).
@@ -164,9 +164,14 @@ pub(crate) fn restarted(ufrag: &str, fragment: String) -> Response {
     response
 }
 
-/// 200 for a session that was ended at its client's wish (RFC 9725 §4.2).
-pub(crate) fn deleted() -> Response {
-    json(StatusCode::OK, &json!({ "status": "ok" }))
+/// 200 for a session that was ended at its client's wish (RFC 9725 §4.2). A client that gave up is
+/// told how far its handshake came.
+pub(crate) fn deleted(failed: Option<&Unfinished>) -> Response {
+    let body = match failed {
+        Some(failed) => json!({ "status": "ok", "reason": failed.to_string() }),
+        None => json!({ "status": "ok" }),
+    };
+    json(StatusCode::OK, &body)
 }
 
 /// The paths that there are, for programs.
@@ -320,7 +325,7 @@ mod tests {
         let allow: Vec<_> = allow.iter().map(|origin| (*origin).to_owned()).collect();
         let mut headers = HeaderMap::new();
         headers.insert(ORIGIN, origin.parse().unwrap());
-        Envelope::new(&allow, &Method::GET, &headers).finish(deleted())
+        Envelope::new(&allow, &Method::GET, &headers).finish(deleted(None))
     }
 
     fn allowed(allow: &[&str], origin: &str) -> Option<String> {

@@ -20,6 +20,10 @@ fn samples() -> Vec<EndReason> {
         handshake(Reached::Checks { from }),
         handshake(Reached::Ice { from }),
         handshake(Reached::Dtls { from, datagrams: 3 }),
+        EndReason::GaveUp(Unfinished {
+            offered: vec![address(HERE)],
+            reached: Reached::Nothing,
+        }),
         EndReason::Gone,
         EndReason::PeerClosed,
         EndReason::Deleted,

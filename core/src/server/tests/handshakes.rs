@@ -129,3 +129,31 @@ fn who_asks_for_an_ended_session_is_told_why_it_ended() {
     let response = bench.request("DELETE", &elsewhere, String::new());
     assert_eq!(response.status(), 404);
 }
+
+#[test]
+fn a_client_that_gives_up_is_told_what_it_waited_for_in_vain() {
+    let mut bench = Bench::new(&[HERE]);
+    let delete = |bench: &mut Bench, client: &Client| {
+        let response = bench.request("DELETE", &client.location, String::new());
+        assert_eq!(response.status(), 200);
+        String::from_utf8(response.body().to_vec()).unwrap()
+    };
+    let client = bench.join("/a/whip", PUBLISHER);
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(delete(&mut bench, &client), r#"{"status":"ok"}"#);
+    assert_eq!(bench.reasons(), [EndReason::Deleted]);
+
+    let client = bench.join("/a/whip", PUBLISHER);
+    bench.advance(Duration::from_secs(9));
+    let body = delete(&mut bench, &client);
+    assert!(body.contains("nothing arrived by UDP"), "{body}");
+    let reasons = bench.reasons();
+    assert!(
+        matches!(reasons.as_slice(), [EndReason::GaveUp(_)]),
+        "{reasons:?}"
+    );
+
+    let connected = bench.connected("/a/whip", PUBLISHER);
+    bench.advance(Duration::from_secs(9));
+    assert_eq!(delete(&mut bench, &connected), r#"{"status":"ok"}"#);
+}

@@ -41,7 +41,8 @@ const RESTART_PAUSE_MS = 500;
  * - `no-stream`: nobody publishes on the path (404)
  * - `refused`: any other refusal by the server, in its own words; `status` is the HTTP status
  * - `unreachable`: no answer to an HTTP request
- * - `no-media-path`: HTTP works, but ICE and DTLS came to nothing
+ * - `no-media-path`: HTTP works, but ICE and DTLS came to nothing; `reason` is how far the server saw
+ *   them come, for whoever runs it
  * - `lost`: the connection fell silent
  * - `ended`: the server closed the session (the stream ended, or another publisher took the path)
  * - `unsupported`: the browser cannot do it
@@ -52,6 +53,7 @@ class SessionError extends Error {
     this.name = 'SessionError';
     this.kind = kind;
     this.status = status;
+    this.reason = '';
     /** How long to wait before the next attempt. */
     this.pauseMs = RETRY_MS;
   }
@@ -194,8 +196,15 @@ class Session {
         if (signal.aborted) {
           return;
         }
-        this.#release(thrown.kind === 'ended');
         const error = thrown instanceof SessionError ? thrown : new SessionError('unsupported', thrown.message);
+        const reason = this.#release(thrown.kind === 'ended');
+        if (thrown.kind === 'no-media-path') {
+          error.reason = await reason;
+          error.message = `${error.message} ${error.reason}`.trimEnd();
+          if (signal.aborted) {
+            return;
+          }
+        }
         // Wrong credentials stay wrong, and a server may count them.
         error.retrying = error.status !== 401 && error.status !== 403;
         this.conf.onError?.(error.message, error);
@@ -404,20 +413,23 @@ class Session {
   /**
    * Deletes the session at the server, also while the page unloads, and then closes the connection.
    * The other way round the server would learn of the end by DTLS first, and not know the session
-   * any more that it is asked to delete.
+   * any more that it is asked to delete. What the server then says of a handshake that came to nothing
+   * is the result, as a sentence to add.
    */
-  #release(endedByServer = false) {
+  async #release(endedByServer = false) {
     const { pc } = this;
     const url = this.#sessionUrl;
     this.pc = null;
     this.#sessionUrl = null;
     if (url === null || endedByServer) {
       pc?.close();
-      return;
+      return '';
     }
-    const close = () => pc?.close();
-    setTimeout(close, CLOSE_MS_MAX);
+    const late = new Promise((done) => setTimeout(done, CLOSE_MS_MAX));
     // The session also ends by itself; a server that is gone needs no word.
-    fetch(url, { method: 'DELETE', headers: authorizationOf(this.conf), keepalive: true }).then(close, close);
+    const deleted = fetch(url, { method: 'DELETE', headers: authorizationOf(this.conf), keepalive: true });
+    const answer = await Promise.race([deleted.then((response) => response.json()).catch(() => null), late]);
+    pc?.close();
+    return typeof answer?.reason === 'string' ? `The server says: ${answer.reason}.` : '';
   }
 }
