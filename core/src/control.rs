@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dimpl::{Dtls, DtlsCertificate, KeyingMaterial, Output, SrtpProfile};
+use dimpl::{DtlsCertificate, KeyingMaterial, Output, SrtpProfile};
 use is::stun::StunMessage;
 use str0m::crypto::CryptoProvider;
 
 use crate::config::SrtpPolicy;
+use crate::dtls;
 use crate::fingerprint::Fingerprint;
 use crate::ice::{Ice, Names};
 use crate::net::Route;
@@ -66,7 +67,7 @@ impl Credentials {
 /// See the module.
 pub(crate) struct Control {
     pub(crate) ice: Ice,
-    dtls: Dtls,
+    dtls: dtls::Session,
     fingerprint: Fingerprint,
     shared: Arc<Shared>,
     dtls_timeout: Option<Instant>,
@@ -115,7 +116,7 @@ pub(crate) enum Progress {
 
 impl Control {
     pub(crate) fn new(now: Instant, shared: &Arc<Shared>, credentials: Credentials) -> Self {
-        let mut dtls = Dtls::new_12(shared.dtls.clone(), shared.certificate.clone(), now);
+        let mut dtls = dtls::Session::new(now, shared.dtls.clone(), &shared.certificate);
         dtls.set_active(credentials.active);
         Self {
             ice: Ice::new(credentials.names(), shared.crypto.sha1_hmac_provider),
@@ -141,17 +142,18 @@ impl Control {
     pub(crate) fn handle_dtls(&mut self, now: Instant, contents: &[u8]) -> Result<(), EndReason> {
         self.dtls
             .handle_timeout(now)
-            .and_then(|()| self.dtls.handle_packet(contents))
-            .map_err(|e| EndReason::Failed(e.to_string()))
+            .and_then(|()| {
+                let certificate = &self.shared.certificate;
+                self.dtls.handle_packet(now, certificate, contents)
+            })
+            .map_err(EndReason::Failed)
     }
 
     /// Does what has fallen due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), EndReason> {
         if self.dtls_timeout.is_some_and(|at| now >= at) {
             self.dtls_timeout = None;
-            self.dtls
-                .handle_timeout(now)
-                .map_err(|e| EndReason::Failed(e.to_string()))?;
+            self.dtls.handle_timeout(now).map_err(EndReason::Failed)?;
         }
         Ok(())
     }
@@ -222,8 +224,7 @@ impl Control {
 
     /// Says goodbye by DTLS (close_notify). What is to be sent comes by [`poll`](Self::poll).
     pub(crate) fn close(&mut self) {
-        // An error means that there is nobody to say goodbye to.
-        let _ = self.dtls.close();
+        self.dtls.close();
     }
 }
 

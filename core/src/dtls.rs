@@ -1,17 +1,24 @@
-//! DTLS for everybody: one configuration of dimpl, and str0m's way to it.
+//! DTLS for everybody: one configuration of dimpl, a fallback for peers that dimpl does not take,
+//! and str0m's way to both.
 //!
 //! Building a configuration runs the crypto library's self-tests, a millisecond of work: it is
 //! built once for the process, and never changes. Publishers' DTLS is inside str0m, which asks a
 //! [`DtlsProvider`] for it; ours gives it the same one.
+
+mod fallback;
+mod hello;
+mod session;
 
 use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use dimpl::crypto::NamedGroup;
-use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile};
+use dimpl::{Config, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile};
 use str0m::crypto::dtls::{DtlsInstance, DtlsProvider, DtlsVersion};
 use str0m::crypto::{CryptoError, CryptoProvider};
+
+pub(crate) use session::Session;
 
 /// The largest DTLS datagram that is sent: fits any link, IPv6's minimum of 1,280 included.
 const MTU: usize = 1200;
@@ -70,16 +77,22 @@ impl DtlsProvider for Provider {
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let config = config().map_err(CryptoError::Other)?;
         Ok(Box::new(Instance {
-            dtls: Dtls::new_12(config, certificate.clone(), now),
+            dtls: Session::new(now, config, certificate),
+            certificate: certificate.clone(),
+            now,
             scratch: vec![0; OUTPUT_LEN],
+            is_connected: false,
+            is_closed: false,
         }))
     }
 }
 
 thread_local! {
-    /// What [`take_negotiated`] tells. Written and read within one call of str0m's `poll_output`,
-    /// which has no other way to tell what its DTLS came to.
+    /// What [`take_negotiated`] tells. Written and read within one call into str0m, which has no
+    /// other way to tell what its DTLS came to.
     static NEGOTIATED: Cell<Option<SrtpProfile>> = const { Cell::new(None) };
+    /// What [`take_failure`] tells.
+    static FAILURE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// The SRTP profile that the last poll of a str0m session came to, once.
@@ -87,12 +100,28 @@ pub(crate) fn take_negotiated() -> Option<SrtpProfile> {
     NEGOTIATED.take()
 }
 
-/// A publisher's DTLS. str0m polls it into 2,000 bytes; dimpl shows what it has in a buffer that
-/// holds everything, and what does not fit str0m's ends the session.
+/// Why DTLS ended the last str0m session that it ended, once.
+pub(crate) fn take_failure() -> Option<String> {
+    FAILURE.take()
+}
+
+/// A publisher's DTLS. str0m polls it into 2,000 bytes; here is a buffer that holds everything, and
+/// what does not fit str0m's ends the session.
 #[derive(Debug)]
 struct Instance {
-    dtls: Dtls,
+    dtls: Session,
+    certificate: DtlsCertificate,
+    /// The last time that was told.
+    now: Instant,
     scratch: Vec<u8>,
+    is_connected: bool,
+    is_closed: bool,
+}
+
+/// str0m's word for any end; the reason goes its own way.
+fn fail(reason: String) -> Error {
+    FAILURE.set(Some(reason));
+    Error::ConnectionClosed
 }
 
 impl DtlsInstance for Instance {
@@ -101,39 +130,52 @@ impl DtlsInstance for Instance {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), Error> {
-        self.dtls.handle_packet(packet)
+        self.dtls
+            .handle_packet(self.now, &self.certificate, packet)
+            .map_err(fail)
     }
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> Output<'a> {
-        match self.dtls.poll_output(&mut self.scratch) {
-            Output::Packet(packet) => match carry(packet, buffer) {
-                Some(packet) => Output::Packet(packet),
-                None => Output::CloseNotify,
-            },
-            Output::PeerCert(certificate) => match carry(certificate, buffer) {
-                Some(certificate) => Output::PeerCert(certificate),
-                None => Output::CloseNotify,
-            },
-            Output::ApplicationData(data) => match carry(data, buffer) {
-                Some(data) => Output::ApplicationData(data),
-                None => Output::CloseNotify,
-            },
-            Output::Timeout(at) => Output::Timeout(at),
-            Output::Connected => Output::Connected,
+        let output = self.dtls.poll_output(&mut self.scratch);
+        let (bytes, wrap): (_, fn(&'a [u8]) -> Output<'a>) = match output {
+            Output::Packet(packet) => (packet, Output::Packet),
+            Output::PeerCert(certificate) => (certificate, Output::PeerCert),
+            Output::ApplicationData(data) => (data, Output::ApplicationData),
+            Output::Timeout(at) => return Output::Timeout(at),
+            Output::Connected => {
+                self.is_connected = true;
+                return Output::Connected;
+            }
             Output::KeyingMaterial(material, profile) => {
                 NEGOTIATED.set(Some(profile));
-                Output::KeyingMaterial(material, profile)
+                return Output::KeyingMaterial(material, profile);
             }
-            _ => Output::CloseNotify,
+            _ => {
+                self.is_closed = true;
+                return Output::CloseNotify;
+            }
+        };
+        match carry(bytes, buffer) {
+            Some(bytes) => wrap(bytes),
+            None => {
+                FAILURE.set(Some(format!(
+                    "the peer's certificate or data has {} bytes, and 2,000 are taken from a publisher",
+                    bytes.len()
+                )));
+                self.is_closed = true;
+                Output::CloseNotify
+            }
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        self.dtls.handle_timeout(now)
+        self.now = now;
+        self.dtls.handle_timeout(now).map_err(fail)
     }
 
-    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, Error> {
-        self.dtls.send_application_data(data)
+    fn send_application_data(&mut self, _data: &[u8]) -> Result<usize, Error> {
+        // Data channels are not answered, so there is nothing to send by.
+        Err(Error::ConnectionClosed)
     }
 
     fn is_active(&self) -> bool {
@@ -141,19 +183,20 @@ impl DtlsInstance for Instance {
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.dtls.protocol_version()
+        self.is_connected.then_some(ProtocolVersion::DTLS1_2)
     }
 
     fn is_closing(&self) -> bool {
-        self.dtls.is_closing()
+        self.is_closed
     }
 
     fn is_closed(&self) -> bool {
-        self.dtls.is_closed()
+        self.is_closed
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        self.dtls.close()
+        self.dtls.close();
+        Ok(())
     }
 }
 

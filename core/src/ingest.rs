@@ -272,7 +272,10 @@ impl Ingest {
                         None => Progress::Ended(EndReason::NoSrtp),
                     });
                 }
-                Event::Closed => return Some(Progress::Ended(EndReason::PeerClosed)),
+                Event::Closed => {
+                    let failure = dtls::take_failure().map(EndReason::Failed);
+                    return Some(Progress::Ended(failure.unwrap_or(EndReason::PeerClosed)));
+                }
                 Event::RtpPacket(packet) => {
                     if let Some(progress) = self.on_packet(packet) {
                         return Some(progress);
@@ -370,6 +373,10 @@ fn str0m_credentials() -> IceCreds {
 )]
 fn failed(error: RtcError) -> EndReason {
     match &error {
+        RtcError::Dtls(_) => {
+            let words = dtls::take_failure();
+            EndReason::Failed(words.unwrap_or_else(|| error.to_string()))
+        }
         // The only word that str0m has for it.
         RtcError::RemoteSdp(words) if words == "remote fingerprint no match" => {
             EndReason::Fingerprint

@@ -142,14 +142,13 @@ mod tests {
 
     #[test]
     fn a_mapped_address_is_the_one_it_maps() {
-        assert_eq!(
-            canonical("[::ffff:10.0.0.1]:5".parse().unwrap()),
-            "10.0.0.1:5".parse().unwrap()
-        );
-        assert_eq!(
-            canonical("[2001:db8::2]:5".parse().unwrap()),
-            "[2001:db8::2]:5".parse().unwrap()
-        );
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (given, one) in [
+            ("[::ffff:10.0.0.1]:5", "10.0.0.1:5"),
+            ("[2001:db8::2]:5", "[2001:db8::2]:5"),
+        ] {
+            assert_eq!(canonical(address(given)), address(one));
+        }
     }
 
     #[test]

@@ -145,11 +145,16 @@ impl Publisher {
         name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
     }
 
+    fn spawn(&self, kvill: &Kvill, peer: &Peer, more: &[&str]) -> Background {
+        let path = self.path();
+        let args = ["--base", kvill.url(), "--path", &path];
+        let media = ["--codec", self.codec, "--seconds", PUBLISH_S];
+        peer.spawn(self.script, &[&args[..], &media, self.args, more].concat())
+    }
+
     /// Starts it, and waits until its media flows. Gives what it said then.
-    fn start(&self, peer: &Peer, to: &[&str]) -> Result<(Background, Value), String> {
-        let args = ["--codec", self.codec, "--seconds", PUBLISH_S];
-        let args = [to, &args, self.args].concat();
-        let mut publishing = peer.spawn(self.script, &args);
+    fn start(&self, kvill: &Kvill, peer: &Peer) -> Result<(Background, Value), String> {
+        let mut publishing = self.spawn(kvill, peer, &[]);
         let said = publishing.next_outcome(PUBLISHER_START)?;
         if said["event"] == "publishing" {
             Ok((publishing, said))
@@ -235,7 +240,7 @@ impl Findings {
     ) {
         let path = publisher.path();
         let to = ["--base", kvill.url(), "--path", &path];
-        let (publishing, said) = match publisher.start(peer, &to) {
+        let (publishing, said) = match publisher.start(kvill, peer) {
             Ok(started) => started,
             Err(complaint) => return self.complain(complaint),
         };
@@ -425,7 +430,7 @@ impl Pair {
         let to = ["--base", kvill.url(), "--path", &path];
         let peer = publisher.stack.peer().expect("looked for already");
         let (publishing, said) = publisher
-            .start(&peer, &to)
+            .start(kvill, &peer)
             .unwrap_or_else(|complaint| panic!("{complaint}"));
         let played = player.start(&to).finish(player_run());
         let sent = publishing.stop(PUBLISHER_STOP);
@@ -564,29 +569,58 @@ fn h264_of_other_profiles_plays_where_it_is_offered_and_is_refused_where_not() {
     kvill.stop();
 }
 
-/// dimpl verifies ECDSA on P-256 and P-384. When it learns more, these connect, and their scripts
-/// need no certificate of ours any more.
+/// PyAV's own is one on P-224, which no part of the server verifies.
 #[test]
-fn a_certificate_of_a_kind_that_dimpl_does_not_know_ends_the_handshake_at_once() {
+fn a_certificate_that_nobody_verifies_ends_the_handshake_at_once() {
     let _alone = alone();
+    let Some(peer) = Stack::PyAv.peer() else {
+        return;
+    };
     let kvill = Kvill::start(&[]);
-    for (stack, codec, kind) in [
-        (Stack::GStreamer, "VP8", "RSA"),
-        (Stack::PyAv, "H264", "P-224"),
-    ] {
-        let Some(peer) = stack.peer() else { continue };
-        let publisher = Publisher::new(stack, codec);
-        let path = publisher.path();
-        let to = ["--base", kvill.url(), "--path", &path];
-        let args = ["--certificate", "own", "--codec", codec, "--seconds", "1"];
-        let _publishing = peer.spawn(publisher.script, &[&to[..], &args].concat());
-        // Sooner than the handshake would time out.
-        let deadline = Instant::now() + Duration::from_secs(8);
-        let is_told = |line: &str| line.contains(&path) && line.contains("did not connect");
-        while !kvill.log().lines().any(is_told) {
-            assert!(Instant::now() < deadline, "{kind}: not refused in time");
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
+    let publisher = Publisher::new(Stack::PyAv, "H264");
+    let own = ["--certificate", "own"];
+    let _publishing = publisher.spawn(&kvill, &peer, &own);
+    // Sooner than the handshake would time out.
+    await_line(&kvill, &[&publisher.path(), "did not connect"]);
     kvill.stop();
+}
+
+/// By the stacks that have nothing else, at both ends.
+#[test]
+fn a_server_for_aead_only_ends_the_others_and_says_so() {
+    let _alone = alone();
+    let kvill = Kvill::start(&["--srtp", "aead-only"]);
+    let words = "has no AEAD cipher for SRTP, only AES128_CM_HMAC_SHA1_80";
+    for stack in [Stack::Ffmpeg, Stack::GStreamer] {
+        let Some(peer) = stack.peer() else { continue };
+        let publisher = Publisher::new(stack, "H264");
+        let _publishing = publisher.spawn(&kvill, &peer, &[]);
+        await_line(&kvill, &[&publisher.path(), "publisher", words]);
+    }
+    let (Some(aiortc), Some(gstreamer)) = (Stack::Aiortc.peer(), Stack::GStreamer.peer()) else {
+        return;
+    };
+    let publisher = Publisher::new(Stack::Aiortc, "VP8");
+    let mut publishing = publisher.spawn(&kvill, &aiortc, &[]);
+    publishing.next(PUBLISHER_START);
+    let path = publisher.path();
+    let to = ["--base", kvill.url(), "--path", &path, "--seconds", "1"];
+    let _playing = gstreamer.spawn("gstreamer/whep.py", &to);
+    await_line(&kvill, &[&path, "viewer", words]);
+    let _ = publishing.stop(PUBLISHER_STOP);
+    kvill.stop();
+}
+
+/// Waits for a line of the log with all of these words.
+fn await_line(kvill: &Kvill, words: &[&str]) {
+    let deadline = Instant::now() + Duration::from_secs(8);
+    let is_told = |line: &str| words.iter().all(|word| line.contains(word));
+    while !kvill.log().lines().any(is_told) {
+        assert!(
+            Instant::now() < deadline,
+            "no line with {words:?} in:\n{}",
+            kvill.log()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
 }

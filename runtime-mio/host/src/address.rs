@@ -127,15 +127,15 @@ mod tests {
     fn the_three_forms_are_read() {
         assert_eq!(
             parse_listen_address(":8889").unwrap(),
-            "[::]:8889".parse().unwrap()
+            "[::]:8889".parse::<SocketAddr>().unwrap()
         );
         assert_eq!(
             parse_listen_address("127.0.0.1:0").unwrap(),
-            "127.0.0.1:0".parse().unwrap()
+            "127.0.0.1:0".parse::<SocketAddr>().unwrap()
         );
         assert_eq!(
             parse_listen_address("[::1]:8889").unwrap(),
-            "[::1]:8889".parse().unwrap()
+            "[::1]:8889".parse::<SocketAddr>().unwrap()
         );
     }
 
@@ -144,7 +144,7 @@ mod tests {
         // A socket of IPv6 only cannot be bound to it.
         assert_eq!(
             parse_listen_address("[::ffff:127.0.0.1]:8889").unwrap(),
-            "127.0.0.1:8889".parse().unwrap()
+            "127.0.0.1:8889".parse::<SocketAddr>().unwrap()
         );
     }
 
@@ -170,16 +170,16 @@ mod tests {
     #[test]
     fn mapped_addresses_are_taken_for_what_they_map() {
         assert_eq!(
-            canonical("[::ffff:192.0.2.1]:5".parse().unwrap()),
-            "192.0.2.1:5".parse().unwrap()
+            canonical("[::ffff:192.0.2.1]:5".parse::<SocketAddr>().unwrap()),
+            "192.0.2.1:5".parse::<SocketAddr>().unwrap()
         );
         assert_eq!(
-            canonical("[fe80::1%3]:5".parse().unwrap()),
-            "[fe80::1%3]:5".parse().unwrap()
+            canonical("[fe80::1%3]:5".parse::<SocketAddr>().unwrap()),
+            "[fe80::1%3]:5".parse::<SocketAddr>().unwrap()
         );
         assert_eq!(
-            canonical("192.0.2.1:5".parse().unwrap()),
-            "192.0.2.1:5".parse().unwrap()
+            canonical("192.0.2.1:5".parse::<SocketAddr>().unwrap()),
+            "192.0.2.1:5".parse::<SocketAddr>().unwrap()
         );
     }
 }

@@ -166,8 +166,14 @@ mod tests {
     #[test]
     fn no_argument_listens_on_the_usual_ports() {
         let settings = parse(&[]).unwrap().into_settings().unwrap();
-        assert_eq!(settings.http_addresses, ["[::]:8889".parse().unwrap()]);
-        assert_eq!(settings.udp_addresses, ["[::]:8189".parse().unwrap()]);
+        assert_eq!(
+            settings.http_addresses,
+            ["[::]:8889".parse::<SocketAddr>().unwrap()]
+        );
+        assert_eq!(
+            settings.udp_addresses,
+            ["[::]:8189".parse::<SocketAddr>().unwrap()]
+        );
         assert_eq!(settings.config.allow_origins, ["*"]);
     }
 
@@ -183,9 +189,15 @@ mod tests {
         .unwrap();
         assert_eq!(
             arguments.http_address,
-            ["[::]:1".parse().unwrap(), "[::1]:2".parse().unwrap()]
+            [
+                "[::]:1".parse::<SocketAddr>().unwrap(),
+                "[::1]:2".parse::<SocketAddr>().unwrap()
+            ]
         );
-        assert_eq!(arguments.udp_address, ["127.0.0.1:3".parse().unwrap()]);
+        assert_eq!(
+            arguments.udp_address,
+            ["127.0.0.1:3".parse::<SocketAddr>().unwrap()]
+        );
         let hosts = arguments.into_settings().unwrap().config.additional_hosts;
         assert_eq!(
             hosts,

@@ -7,7 +7,6 @@ promises. Needs the system's Python, for its bindings of GStreamer (python3-gi).
 import argparse
 import ctypes
 import logging
-import re
 import threading
 import time
 
@@ -18,8 +17,6 @@ gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
-import peer  # noqa: E402
-from certificate import fingerprint, p256_text  # noqa: E402
 from peer import CONNECT_SECONDS, Failed, Resource  # noqa: E402
 
 GATHER_SECONDS = 5
@@ -30,18 +27,6 @@ SRTP_PROFILES = {
     (1, 1): "SRTP_AES128_CM_HMAC_SHA1_32",
     (1, 2): "SRTP_AES128_CM_HMAC_SHA1_80",
 }
-
-
-def arguments(description: str) -> argparse.ArgumentParser:
-    """The arguments that both peers take."""
-    parser = peer.arguments(description)
-    parser.add_argument(
-        "--certificate",
-        choices=["p256", "own"],
-        default="p256",
-        help="for P-256 (default), or the RSA one that GStreamer makes by itself",
-    )
-    return parser
 
 
 def start(options: argparse.Namespace) -> None:
@@ -57,10 +42,6 @@ class Session:
     def __init__(self, options: argparse.Namespace, kind: str) -> None:
         self.resource = Resource(options, kind)
         self.pipeline = Gst.Pipeline.new(kind)
-        # The certificate with its key, where it is not GStreamer's own.
-        self._pem = p256_text() if options.certificate == "p256" else None
-        if self._pem is not None:
-            self.pipeline.connect("deep-element-added", self._on_element)
         self.webrtc = Gst.ElementFactory.make("webrtcbin", "webrtc")
         self.webrtc.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
         self.pipeline.add(self.webrtc)
@@ -84,16 +65,6 @@ class Session:
         self._kept.append(agent)
         agent.emit("add-local-ip-address", "127.0.0.1")
 
-    def _on_element(self, _: Gst.Bin, __: Gst.Bin, element: Gst.Element) -> None:
-        """Gives the DTLS elements another certificate as soon as webrtcbin has made them. It is
-        fixed when a connection gets its name, so both ways get a new one."""
-        factory = element.get_factory()
-        name = factory.get_name() if factory else None
-        if name == "dtlssrtpdec":
-            element.set_property("pem", self._pem)
-        if name in ("dtlssrtpdec", "dtlssrtpenc"):
-            element.set_property("connection-id", f"p256-{element.get_property('connection-id')}")
-
     def _on_gathering(self, *_: object) -> None:
         state = self.webrtc.get_property("ice-gathering-state")
         if state == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
@@ -115,9 +86,6 @@ class Session:
         self._promised("set-local-description", offer)
         self._wait(self._gathered, GATHER_SECONDS, "no end of ICE gathering")
         text = self.webrtc.get_property("local-description").sdp.as_text()
-        if self._pem is not None:
-            # webrtcbin hashes the key that stands behind the certificate as if it were part of it.
-            text = re.sub(r"(a=fingerprint:sha-256) \S+", rf"\1 {fingerprint(self._pem)}", text)
         logging.info("offer:\n%s", text)
         text = self.resource.post(text)
         logging.info("answer:\n%s", text)

@@ -8,10 +8,10 @@ import argparse
 import threading
 import time
 
-from session import Session, arguments, element_from, start
+from session import Session, element_from, start
 
 from gi.repository import Gst, GstWebRTC
-from peer import FIRST_FRAME_SECONDS, SETTLE_SECONDS, Failed, Stop, report, run
+from peer import FIRST_FRAME_SECONDS, SETTLE_SECONDS, Failed, Stop, arguments, report, run
 
 # 1.22 has no depayloader for AV1.
 VIDEO_CAPS = ";".join(

@@ -7,10 +7,10 @@ what was sent as the last line.
 import argparse
 import time
 
-from session import Session, arguments, element_from, start
+from session import Session, element_from, start
 
 from gi.repository import Gst, GstWebRTC
-from peer import Counts, Failed, Stop, report, run
+from peer import Counts, Failed, Stop, arguments, report, run
 
 VP8 = (
     "vp8enc deadline=1 cpu-used=8 target-bitrate=400000 keyframe-max-dist=60 name=encoder ! "

@@ -1,9 +1,6 @@
 """A certificate for DTLS as WebRTC wants it: self-signed, of the curve P-256 (RFC 8827 §6.5)."""
 
-import hashlib
-import ssl
 import subprocess
-import tempfile
 from pathlib import Path
 
 from peer import Failed
@@ -23,16 +20,3 @@ def p256(folder: Path) -> tuple[Path, Path]:
     if made.returncode != 0:
         raise Failed(f"openssl makes no certificate: {made.stderr}")
     return certificate, key
-
-
-def p256_text() -> str:
-    """The same in one text, the certificate first."""
-    with tempfile.TemporaryDirectory() as folder:
-        return "".join(file.read_text() for file in p256(Path(folder)))
-
-
-def fingerprint(text: str) -> str:
-    """The SHA-256 of the first certificate in a text, as SDP has it (RFC 8122 §5)."""
-    end = "-----END CERTIFICATE-----"
-    first = text[: text.index(end) + len(end)]
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).digest().hex(":").upper()
