@@ -11,7 +11,7 @@ mod session;
 
 use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dimpl::crypto::NamedGroup;
 use dimpl::{Config, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile};
@@ -25,6 +25,14 @@ const MTU: usize = 1200;
 
 /// The largest DTLS datagram that is taken. A hello with everything in it comes in two of 1,400.
 pub(crate) const DATAGRAM_LEN_MAX: usize = 2048;
+
+/// When a flight is sent again that nothing came of; each time later by twice as much. Shorter
+/// finds a lost datagram sooner, and a peer that was not ready for our hello (ffmpeg); longer sends
+/// less twice where the way is long.
+const FLIGHT_RTO: Duration = Duration::from_millis(250);
+
+/// How often a flight is sent again: for longer than any handshake may take by default.
+const FLIGHT_RETRIES: usize = 6;
 
 /// How many datagrams of a flight dimpl keeps until they make sense.
 const QUEUE_MAX: usize = 30;
@@ -41,6 +49,8 @@ static CONFIG: LazyLock<Result<Arc<Config>, String>> = LazyLock::new(|| {
         .mtu(MTU)
         .max_queue_rx(QUEUE_MAX)
         .use_server_cookie(false)
+        .flight_start_rto(FLIGHT_RTO)
+        .flight_retries(FLIGHT_RETRIES)
         .kx_groups(&[NamedGroup::X25519, NamedGroup::Secp256r1])
         .build()
         .map(Arc::new)

@@ -115,7 +115,7 @@ fn pictures_go_on_when_a_network_changes() {
     let kvill = Kvill::start(&[]);
     let result = chromium.run("chromium/restart.mjs", &["--base", kvill.url()], PATIENCE);
     let changes = list(&result, "changes");
-    report("restart", &table(changes));
+    report("networks", &table(changes));
 
     // In the order of the script.
     let [nothing, online @ .., forgotten] = changes else {

@@ -204,6 +204,7 @@ fn config(certificate: &DtlsCertificate) -> Result<HandshakeConfig, String> {
         .with_extended_master_secret(ExtendedMasterSecretType::Request)
         .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80])
         .with_mtu(super::MTU)
+        .with_flight_interval(super::FLIGHT_RTO)
         .build(false, None)
         .map_err(|error| error.to_string())
 }
