@@ -273,3 +273,64 @@ fn a_browser_plays_by_every_address() {
     assert_eq!(published["delete_status"], 200, "{published}");
     kvill.stop();
 }
+
+/// A second network between the two machines, as Wi-Fi beside a cable. The server's first address is
+/// reached by it too, where there is no better way.
+fn add_network(net: &Net) -> io::Result<()> {
+    net.server.connect(&net.clients, "wifi")?;
+    net.server.ip("addr add 10.98.0.1/24 dev wifi")?;
+    net.clients.ip("addr add 10.98.0.9/24 dev wifi")?;
+    for machine in [&net.server, &net.clients] {
+        machine.ip("link set wifi up")?;
+    }
+    let way = "via 10.98.0.1 dev wifi metric 1000";
+    net.clients
+        .ip(&format!("route add {}/32 {way}", ADDRESSES[0]))?;
+    net.clients.ip(&format!("route add default {way}"))
+}
+
+#[test]
+fn a_browser_whose_network_goes_away_watches_on_by_another() {
+    let Some(net) = Net::if_possible() else {
+        return;
+    };
+    let Some(chromium) = peer::chromium() else {
+        return;
+    };
+    add_network(&net).expect("a second network, where there is a first");
+    let kvill = net.server.run(|| Kvill::listening("[::]:0", "[::]:0", &[]));
+    let args = ["--base", kvill.url(), "--codec", "VP8", "--seconds", "300"];
+    let mut publisher = net
+        .server
+        .run(|| chromium.spawn("chromium/publish.mjs", &args));
+    assert_eq!(publisher.next(BROWSER_TIME)["event"], "publishing");
+
+    let url = Net::url(&kvill, ADDRESSES[0]);
+    let args = ["--base", &url, "--seconds", "14"];
+    let mut player = net
+        .clients
+        .run(|| chromium.spawn("chromium/roam.mjs", &args));
+    assert_eq!(player.next(BROWSER_TIME)["event"], "playing");
+    net.clients
+        .ip(&format!("link set {CABLE} down"))
+        .expect("an interface that is up");
+    let played = player.finish(BROWSER_TIME);
+    report(
+        "roaming",
+        &format!(
+            "a Chromium plays on by its second network when the first goes away\n\
+             | longest gap | pictures in the last 3 s | requests |\n|---|---|---|\n\
+             | {:.1} s | {} | {} |\n",
+            played["gap"].as_f64().unwrap_or(f64::NAN) / 1000.0,
+            played["last"],
+            played["requests"],
+        ),
+    );
+    assert!(played["last"].as_u64() >= Some(60), "{played}");
+    assert!(played["gap"].as_f64() <= Some(8000.0), "{played}");
+    // The session went on: nothing was asked for anew.
+    let requests = played["requests"].to_string();
+    assert!(!requests.contains("POST"), "{played}");
+    let _ = publisher.stop(BROWSER_TIME);
+    kvill.stop();
+}
