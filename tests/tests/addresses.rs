@@ -234,6 +234,16 @@ fn every_address_is_offered_and_one_that_works_is_enough() {
     kvill.stop();
 }
 
+/// A publisher on the server's machine: a page gets a camera from 127.0.0.1 only.
+fn neighbour(net: &Net, kvill: &Kvill, chromium: &peer::Peer) -> peer::Background {
+    let args = ["--base", kvill.url(), "--codec", "VP8", "--seconds", "300"];
+    let mut publisher = net
+        .server
+        .run(|| chromium.spawn("chromium/publish.mjs", &args));
+    assert_eq!(publisher.next(BROWSER_TIME)["event"], "publishing");
+    publisher
+}
+
 #[test]
 fn a_browser_plays_by_every_address() {
     let Some(net) = Net::if_possible() else {
@@ -243,12 +253,7 @@ fn a_browser_plays_by_every_address() {
         return;
     };
     let kvill = net.server.run(|| Kvill::listening("[::]:0", "[::]:0", &[]));
-    // A page gets a camera from 127.0.0.1 only, so the publisher is a neighbour of the server.
-    let args = ["--base", kvill.url(), "--codec", "VP8", "--seconds", "300"];
-    let mut publisher = net
-        .server
-        .run(|| chromium.spawn("chromium/publish.mjs", &args));
-    assert_eq!(publisher.next(BROWSER_TIME)["event"], "publishing");
+    let publisher = neighbour(&net, &kvill, &chromium);
 
     let mut table = "a Chromium on another machine plays by one address, 3 s each\n\
                      | asked | answered from | frames decoded | packets lost |\n|---|---|---|---|\n"
@@ -299,11 +304,7 @@ fn a_browser_whose_network_goes_away_watches_on_by_another() {
     };
     add_network(&net).expect("a second network, where there is a first");
     let kvill = net.server.run(|| Kvill::listening("[::]:0", "[::]:0", &[]));
-    let args = ["--base", kvill.url(), "--codec", "VP8", "--seconds", "300"];
-    let mut publisher = net
-        .server
-        .run(|| chromium.spawn("chromium/publish.mjs", &args));
-    assert_eq!(publisher.next(BROWSER_TIME)["event"], "publishing");
+    let publisher = neighbour(&net, &kvill, &chromium);
 
     let url = Net::url(&kvill, ADDRESSES[0]);
     let args = ["--base", &url, "--seconds", "14"];
