@@ -6,8 +6,13 @@
 //! that comes to nothing costs nothing. What a session is sent follows the newest nomination, of
 //! whatever generation is still answered.
 //!
-//! Bounded: two generations, one route, one answer that waits to be sent. Addresses are not
-//! remembered.
+//! Nothing in a binding request says where it was sent from, so whoever has overheard one can send
+//! it again from elsewhere: each nominates once.
+//!
+//! Bounded: two generations and the names of a few before, one route, one answer that waits to be
+//! sent. Addresses are not remembered.
+
+use std::collections::VecDeque;
 
 use is::Sha1HmacProvider;
 use is::stun::{StunMessage, TransId};
@@ -16,6 +21,14 @@ use crate::net::Route;
 
 /// Room for any answer to a binding request. The longest is a role conflict, of some 80 bytes.
 const REPLY_LEN_MAX: usize = 128;
+
+/// How many nominations of a generation are remembered. A peer that makes more soon makes another,
+/// which outdoes a repeated one; who makes few, as libnice does, is protected for good.
+const NOMINATIONS_MAX: usize = 16;
+
+/// How many generations are known to be past. A request that was overtaken by more restarts than
+/// these is taken for another one.
+const PAST_MAX: usize = 4;
 
 /// What both sides go by (RFC 8839 §5.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +61,8 @@ struct Generation {
     names: Names,
     /// A genuine request came: so the peer knows our half.
     heard: bool,
-    nominated: bool,
+    /// The newest requests that nominated a route.
+    nominations: VecDeque<TransId>,
 }
 
 impl Generation {
@@ -56,8 +70,24 @@ impl Generation {
         Self {
             names,
             heard: false,
-            nominated: false,
+            nominations: VecDeque::new(),
         }
+    }
+
+    fn is_nominated(&self) -> bool {
+        !self.nominations.is_empty()
+    }
+
+    /// Whether a nominating request is not one that has come before.
+    fn note(&mut self, id: TransId) -> bool {
+        let is_new = !self.nominations.contains(&id);
+        if is_new {
+            if self.nominations.len() >= NOMINATIONS_MAX {
+                self.nominations.pop_front();
+            }
+            self.nominations.push_back(id);
+        }
+        is_new
     }
 }
 
@@ -66,6 +96,8 @@ pub(crate) struct Ice {
     current: Generation,
     /// The one before, or of several the last that worked.
     previous: Option<Generation>,
+    /// Those before these, newest last.
+    past: VecDeque<Names>,
     selected: Option<Route>,
     /// That has changed, and nobody was told.
     moved: bool,
@@ -90,7 +122,7 @@ pub(crate) enum Told {
     CurrentWhole,
     /// The one before, which is still answered.
     Previous,
-    /// The one before, which is answered no longer.
+    /// The one before, which is answered no longer, or one before that.
     Past,
     /// One that is to begin.
     New,
@@ -103,6 +135,7 @@ impl Ice {
         Self {
             current: Generation::new(names),
             previous: None,
+            past: VecDeque::new(),
             selected: None,
             moved: false,
             reply: None,
@@ -146,17 +179,16 @@ impl Ice {
             return None;
         }
         let hmac = self.hmac;
-        let answers = !self.current.nominated;
+        let answers = !self.current.is_nominated();
         let previous = self.previous.as_mut().filter(|_| answers);
         let generation = std::iter::once(&mut self.current)
             .chain(previous)
             .find(|generation| generation.names.made(message, hmac))?;
         // A lite agent is never controlling (RFC 8445 §6.1.1): it wins every role conflict.
         let is_conflict = message.ice_controlled().is_some();
-        let nominates = message.use_candidate() && !is_conflict;
-        generation.heard = true;
-        generation.nominated |= nominates;
         let id = message.trans_id();
+        let nominates = message.use_candidate() && !is_conflict && generation.note(id);
+        generation.heard = true;
         let reply = if is_conflict {
             StunMessage::binding_role_conflict_reply(id)
         } else {
@@ -181,12 +213,13 @@ impl Ice {
                 _ => Told::Current,
             },
             _ if previous.is_some_and(|p| p.names.are_of(ufrag, password)) => {
-                if self.current.nominated {
+                if self.current.is_nominated() {
                     Told::Past
                 } else {
                     Told::Previous
                 }
             }
+            _ if self.past.iter().any(|past| past.are_of(ufrag, password)) => Told::Past,
             (Some(_), Some(_)) => Told::New,
             _ => Told::Half,
         }
@@ -195,9 +228,17 @@ impl Ice {
     /// Begins a new generation. Of those before, the last that worked is kept.
     pub(crate) fn restart(&mut self, names: Names) {
         let last = std::mem::replace(&mut self.current, Generation::new(names));
-        let works = |generation: &Generation| generation.nominated;
-        if works(&last) || !self.previous.as_ref().is_some_and(works) {
-            self.previous = Some(last);
+        let works = Generation::is_nominated;
+        let past = if works(&last) || !self.previous.as_ref().is_some_and(works) {
+            self.previous.replace(last)
+        } else {
+            Some(last)
+        };
+        if let Some(past) = past {
+            if self.past.len() >= PAST_MAX {
+                self.past.pop_front();
+            }
+            self.past.push_back(past.names);
         }
     }
 }
@@ -339,12 +380,32 @@ mod tests {
             ice.restart(names(n));
         }
         assert!(!nominate(&mut ice, 8, 2));
+        assert_eq!(ice.told(Some("peer8"), None), Told::Past);
+        assert_eq!(ice.past.len(), PAST_MAX);
         assert!(nominate(&mut ice, 0, 1));
         assert!(nominate(&mut ice, 9, 2));
         assert!(!nominate(&mut ice, 0, 1));
         ice.restart(names(10));
         assert!(nominate(&mut ice, 9, 2));
         assert!(!nominate(&mut ice, 0, 1));
+    }
+
+    #[test]
+    fn a_nomination_that_comes_again_moves_nothing() {
+        let mut ice = Ice::new(names(0), hmac());
+        let contents = request(&names(0), true, true);
+        let message = StunMessage::parse(&contents).unwrap();
+        assert!(ice.handle(route(1), &message).is_some());
+        for port in 2..NOMINATIONS_MAX as u16 + 1 {
+            assert!(nominate(&mut ice, 0, port));
+            assert!(ice.handle(route(1), &message).is_some());
+            assert_eq!(ice.poll_reply().unwrap().0, route(1), "it is answered");
+            assert_eq!(ice.selected(), Some(route(port)));
+        }
+        for _ in 0..1000 {
+            assert!(nominate(&mut ice, 0, 3));
+        }
+        assert_eq!(ice.current.nominations.len(), NOMINATIONS_MAX);
     }
 
     #[test]

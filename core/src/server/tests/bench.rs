@@ -211,6 +211,12 @@ impl Bench {
     }
 
     pub(super) fn check(&mut self, client: &Client, check: Check) {
+        let contents = self.request_of(client, check);
+        self.arrive(check.transport, check.remote, &contents);
+    }
+
+    /// A binding request in bytes.
+    pub(super) fn request_of(&self, client: &Client, check: Check) -> Vec<u8> {
         let name = format!("{}:{}", client.ufrag, client.name);
         let id = TransId::new();
         let (priority, nominates) = (check.priority, check.nominates);
@@ -226,7 +232,8 @@ impl Bench {
                 hmac.sha1_hmac(key, parts)
             })
             .unwrap();
-        self.arrive(check.transport, check.remote, &contents[..len]);
+        contents.truncate(len);
+        contents
     }
 
     pub(super) fn arrive(&mut self, transport: u8, remote: SocketAddr, contents: &[u8]) {
