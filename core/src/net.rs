@@ -107,14 +107,17 @@ impl Routes {
     /// Remembers how a datagram came. Where there are too many ways, the one that carried nothing
     /// for longest is forgotten, and returned; never the one that is `selected`.
     pub(crate) fn note(&mut self, route: Route, selected: Option<Route>) -> Option<Route> {
-        let same = |r: &Route| (r.transport, r.remote) == (route.transport, route.remote);
-        let forgotten = match self.routes.iter().position(same) {
+        let same =
+            |r: &Route, other: &Route| (r.transport, r.remote) == (other.transport, other.remote);
+        let known = self.routes.iter().position(|r| same(r, &route));
+        let forgotten = match known {
             Some(known) => {
                 self.routes.remove(known);
                 None
             }
             None if self.routes.is_full() => {
-                let oldest = self.routes.iter().position(|r| Some(*r) != selected);
+                let is_selected = |r: &Route| selected.is_some_and(|selected| same(r, &selected));
+                let oldest = self.routes.iter().position(|r| !is_selected(r));
                 Some(self.routes.remove(oldest.unwrap_or(0)))
             }
             None => None,

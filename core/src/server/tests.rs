@@ -158,6 +158,34 @@ fn regress_a_check_by_another_transport_does_not_unbind_the_selected_one() {
 }
 
 #[test]
+fn regress_the_selected_route_is_kept_by_whatever_local_address_it_is_asked() {
+    let mut bench = Bench::new(&[HERE]);
+    let publisher = bench.connected("/a/whip", PUBLISHER);
+    let not_nominating = Check {
+        nominates: false,
+        ..publisher.check()
+    };
+    // The same pair of ports by another address of ours.
+    let contents = bench.request_of(&publisher, not_nominating);
+    let datagram = Datagram {
+        transport: TransportId(0),
+        local: address("10.0.0.2:5"),
+        remote: publisher.remote,
+        contents: &contents,
+    };
+    bench.server.handle_datagram(bench.now, datagram);
+    for port in 100..110 {
+        let elsewhere = Check {
+            remote: ([10, 9, 9, 9], port).into(),
+            ..not_nominating
+        };
+        bench.check(&publisher, elsewhere);
+    }
+    bench.publish(&publisher, 96, 1);
+    assert_eq!(bench.counters().packets_in, 1);
+}
+
+#[test]
 fn regress_forged_stun_keeps_nobody_alive() {
     let mut bench = Bench::new(&[HERE]);
     let publisher = bench.connected("/a/whip", PUBLISHER);
