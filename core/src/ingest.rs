@@ -24,6 +24,7 @@ use crate::ice::{self, Check, Ice};
 use crate::media::{Codec, CodecName, MediaKind};
 use crate::net::{Kind, Route};
 use crate::rtcp;
+use crate::srtp::{self, Replays};
 use crate::stats::EndReason;
 use crate::stream::track::Packet;
 use crate::time::ntp;
@@ -72,6 +73,10 @@ pub(crate) struct Ingest {
     connected: bool,
     /// What DTLS came to.
     profile: Option<SrtpProfile>,
+    /// Which reports have come: str0m opens one as often as it comes.
+    replays: Replays,
+    /// The sender and index of the SRTCP packet that was taken in last, if it has not come before.
+    report: Option<(u32, u32)>,
     pub(crate) ice: Ice,
     shared: Arc<Shared>,
     timeout: Instant,
@@ -143,6 +148,8 @@ impl Ingest {
             unproven: heapless::Vec::new(),
             connected: false,
             profile: None,
+            replays: Replays::default(),
+            report: None,
             ice: Ice::new(credentials.names(), shared.crypto.sha1_hmac_provider),
             shared: shared.clone(),
             timeout: now,
@@ -193,6 +200,11 @@ impl Ingest {
             return Ok(false);
         };
         let is_rtp = kind == Kind::Media && !rtcp::is_rtcp(contents);
+        self.report = self
+            .profile
+            .filter(|_| kind == Kind::Media && !is_rtp)
+            .and_then(|profile| srtp::rtcp_index(profile, contents))
+            .filter(|(ssrc, index)| self.replays.is_new(*ssrc, *index));
         if is_rtp && self.connected && self.takes_unannounced {
             self.note_source(contents);
         }
@@ -282,6 +294,10 @@ impl Ingest {
                     }
                 }
                 Event::SenderFeedback(feedback) => {
+                    let Some((ssrc, index)) = self.report else {
+                        continue;
+                    };
+                    self.replays.note(ssrc, index);
                     let Some(lane) = self
                         .tracks
                         .iter()

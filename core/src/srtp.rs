@@ -86,7 +86,7 @@ pub(crate) fn derive(
         },
         Opener {
             rtcp: theirs.derive(Label::Rtcp)?,
-            replay: ReplayWindow::default(),
+            replays: Replays::default(),
         },
     ))
 }
@@ -149,7 +149,7 @@ impl Sealer {
 /// Opens what one viewer sends: RTCP, for it sends no media.
 pub(crate) struct Opener {
     rtcp: Key,
-    replay: ReplayWindow,
+    replays: Replays,
 }
 
 impl Opener {
@@ -165,14 +165,15 @@ impl Opener {
             return None;
         }
         let index = index & RTCP_INDEX_MAX;
-        if !self.replay.is_new(index) {
+        let ssrc = rtcp_ssrc(packet.first_chunk()?);
+        if !self.replays.is_new(ssrc, index) {
             return None;
         }
         let len = match &self.rtcp {
             Key::Gcm(key) => key.open_rtcp(index, word, packet)?,
             Key::Counter(key) => key.open_rtcp(index, word, packet)?,
         };
-        self.replay.note(index);
+        self.replays.note(ssrc, index);
         packet.get(..len)
     }
 }
@@ -259,7 +260,50 @@ impl Master<'_> {
     }
 }
 
-/// Which SRTCP indices have been seen (RFC 3711 §3.3.2), the newest 64 of them.
+/// The sender's SSRC and the index that an SRTCP packet bears. Nothing has shown that they are
+/// genuine.
+pub(crate) fn rtcp_index(profile: SrtpProfile, packet: &[u8]) -> Option<(u32, u32)> {
+    let word = if is_aead(profile) {
+        gcm::Key::rtcp_word(packet)?
+    } else {
+        counter::Key::rtcp_word(packet)?
+    };
+    let index = u32::from_be_bytes(word) & RTCP_INDEX_MAX;
+    Some((rtcp_ssrc(packet.first_chunk()?), index))
+}
+
+/// How many senders' indices are kept apart. A peer has one for each of its streams, or one for all.
+const SENDERS_MAX: usize = 8;
+
+/// Which SRTCP indices have been seen. Each sender counts for itself (RFC 3711 §3.2.3): libsrtp does,
+/// and Chromium reports on audio and on video as two senders.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    /// By the sender's SSRC. Where there are too many, the one heard first is forgotten.
+    windows: heapless::Vec<(u32, ReplayWindow), SENDERS_MAX>,
+}
+
+impl Replays {
+    pub(crate) fn is_new(&self, ssrc: u32, index: u32) -> bool {
+        let window = self.windows.iter().find(|(own, _)| *own == ssrc);
+        window.is_none_or(|(_, window)| window.is_new(index))
+    }
+
+    /// A genuine packet came: who cannot make one takes no place here.
+    pub(crate) fn note(&mut self, ssrc: u32, index: u32) {
+        if let Some((_, window)) = self.windows.iter_mut().find(|(own, _)| *own == ssrc) {
+            return window.note(index);
+        }
+        let mut window = ReplayWindow::default();
+        window.note(index);
+        if self.windows.is_full() {
+            self.windows.remove(0);
+        }
+        let _ = self.windows.push((ssrc, window));
+    }
+}
+
+/// Which SRTCP indices of one sender have been seen (RFC 3711 §3.3.2), the newest 64 of them.
 #[derive(Debug, Default)]
 struct ReplayWindow {
     /// One above the highest index seen.
@@ -298,7 +342,7 @@ impl std::fmt::Debug for Sealer {
 impl std::fmt::Debug for Opener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Opener")
-            .field("replay", &self.replay)
+            .field("replays", &self.replays)
             .finish_non_exhaustive()
     }
 }
@@ -342,6 +386,35 @@ mod tests {
             assert_eq!(client.open_rtcp(&mut first.clone()).unwrap(), REPORT);
             assert!(client.open_rtcp(&mut first.clone()).is_none());
         }
+    }
+
+    #[test]
+    fn regress_two_senders_count_each_for_itself() {
+        for profile in PROFILES {
+            let ((mut one, _), (_, mut client)) = halves(profile);
+            let ((mut another, _), _) = halves(profile);
+            for _ in 0..3 {
+                let of_one = sealed_report(&mut one);
+                let mut of_another = [0x80, 201, 0, 2, 9, 9, 9, 9, 5, 6, 7, 8].to_vec();
+                of_another.resize(of_another.len() + another.rtcp_overhead(), 0);
+                another.seal_rtcp(&mut of_another).unwrap();
+                for packet in [of_one, of_another] {
+                    assert!(client.open_rtcp(&mut packet.clone()).is_some());
+                    assert!(client.open_rtcp(&mut packet.clone()).is_none());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_of_many_senders_takes_bounded_room() {
+        let mut replays = Replays::default();
+        for ssrc in 0..1000 {
+            assert!(replays.is_new(ssrc, 5));
+            replays.note(ssrc, 5);
+            assert!(!replays.is_new(ssrc, 5));
+        }
+        assert_eq!(replays.windows.len(), SENDERS_MAX);
     }
 
     #[test]

@@ -70,3 +70,29 @@ fn forged_reports_keep_no_viewer_alive() {
     assert_eq!(bench.sessions(), 1);
     assert_eq!(bench.reasons(), [EndReason::Gone]);
 }
+
+#[test]
+fn regress_recorded_sender_reports_keep_no_publisher_alive() {
+    let mut bench = Bench::new(&[HERE]);
+    let mut publisher = bench.connected("/a/whip", PUBLISHER);
+    bench.publish(&publisher, 96, 1);
+    let mut recorded = Vec::new();
+    for _ in 0..20 {
+        let (sealer, _) = publisher.srtp.as_mut().unwrap();
+        recorded = vec![0x80, 200, 0, 6, 0, 0, 0, 77];
+        recorded.extend([0xe0; 8]);
+        recorded.extend([0; 12]);
+        recorded.resize(recorded.len() + sealer.rtcp_overhead(), 0);
+        sealer.seal_rtcp(&mut recorded).unwrap();
+        bench.advance(SECOND);
+        bench.arrive(0, publisher.remote, &recorded);
+        bench.drain();
+    }
+    assert_eq!(bench.sessions(), 1);
+    for _ in 0..15 {
+        bench.advance(SECOND);
+        bench.arrive(0, publisher.remote, &recorded);
+        bench.drain();
+    }
+    assert_eq!(bench.sessions(), 0);
+}
