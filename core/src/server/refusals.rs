@@ -1,7 +1,8 @@
 //! The log of refusals: each is told once, and a flood of them does not drown the rest.
 //!
 //! A page that waits for its stream asks every few seconds and is refused every time; a broken
-//! program may ask a thousand times a second. Bounded by [`LINES_MAX`] lines that are remembered.
+//! program may ask a thousand times a second. What an operator should look at has a place of its own.
+//! Bounded by [`LINES_MAX`] lines of each kind that are remembered.
 //! What is not told still stands on the level debug, and is counted.
 
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use tracing::Level;
 
 use crate::server::Server;
 use crate::signal::Request;
-use crate::signal::refusal::Refusal;
+use crate::signal::refusal::{Refusal, shown};
 use crate::signal::route::loggable;
 
 /// How long a line is not repeated. Longer keeps logs shorter; shorter shows sooner that somebody
@@ -21,9 +22,27 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Lines within a period. More tells more of a flood, and costs as many comparisons a refusal.
 const LINES_MAX: usize = 50;
 
-/// The lines of the last period. See the module.
+/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
+    /// Mistakes of clients, of which anybody can make any number.
+    news: Lines,
+    /// What only the operator can mend.
+    warnings: Lines,
+}
+
+impl RefusalLog {
+    fn judge(&mut self, now: Instant, level: Level, line: &str) -> Verdict {
+        match level {
+            Level::ERROR | Level::WARN => self.warnings.judge(now, line),
+            _ => self.news.judge(now, line),
+        }
+    }
+}
+
+/// The lines of the last period.
+#[derive(Debug, Default)]
+struct Lines {
     told: VecDeque<(Instant, String)>,
 }
 
@@ -36,7 +55,7 @@ enum Verdict {
     Keep,
 }
 
-impl RefusalLog {
+impl Lines {
     fn judge(&mut self, now: Instant, line: &str) -> Verdict {
         let is_over = |(at, _): &(Instant, String)| now.saturating_duration_since(*at) >= PERIOD;
         while self.told.front().is_some_and(is_over) {
@@ -60,12 +79,12 @@ impl Server {
     pub(super) fn note_refusal(&mut self, now: Instant, request: &Request, refusal: &Refusal) {
         let line = format!(
             "{} {} of {} refused with {}: {refusal}",
-            request.head.method,
+            shown(request.head.method.as_str()),
             loggable(request.head.uri.path()),
             request.peer.ip().to_canonical(),
             refusal.status().as_u16(),
         );
-        match self.refusal_log.judge(now, &line) {
+        match self.refusal_log.judge(now, refusal.level(), &line) {
             Verdict::Keep => tracing::debug!("{line}"),
             verdict => {
                 tell(refusal.level(), &line);
@@ -102,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_waiting_page_is_told_once_a_minute() {
-        let mut log = RefusalLog::default();
+        let mut log = Lines::default();
         let start = beginning();
         let told = (0..90).filter(|second| {
             let now = start + Duration::from_secs(*second);
@@ -113,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_different_lines_is_told_up_to_the_bound_and_then_again() {
-        let mut log = RefusalLog::default();
+        let mut log = Lines::default();
         let start = beginning();
         let mut verdicts: Vec<_> = (0..1_000)
             .map(|n| log.judge(start, &n.to_string()))
@@ -124,5 +143,17 @@ mod tests {
         assert_eq!(log.told.len(), LINES_MAX);
         assert_eq!(log.judge(start + PERIOD, "another"), Verdict::Tell);
         assert_eq!(log.told.len(), 1);
+    }
+
+    #[test]
+    fn regress_mistakes_of_clients_hide_no_warning() {
+        let mut log = RefusalLog::default();
+        let start = beginning();
+        for n in 0..1_000 {
+            log.judge(start, Level::INFO, &n.to_string());
+        }
+        let full = "this server is full";
+        assert_eq!(log.judge(start, Level::WARN, full), Verdict::Tell);
+        assert_eq!(log.judge(start, Level::WARN, full), Verdict::Keep);
     }
 }
