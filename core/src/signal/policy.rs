@@ -112,18 +112,18 @@ pub(crate) enum Fate {
 /// [`Refusal`] with status 400 for an offer that cannot be answered at all, 406 for one that offers
 /// nothing of use.
 pub(crate) fn publish(offer: &Offer) -> Result<Plan, Refusal> {
-    let choice = Choice::new(offer, Direction::sends).ok_or(Refusal::NothingSent)?;
-    let (dtls, remote, fates) = choice.transport(offer)?;
-    let track = |section: Option<(usize, &Section)>| match section {
-        Some((m_line, section)) => publisher_track(m_line, section).map(Some),
-        None => Ok(None),
-    };
+    let track = |kind| first_usable(wanted(offer, kind, Direction::sends), publisher_track);
+    let (video, audio) = (track(MediaKind::Video)?, track(MediaKind::Audio)?);
+    if video.is_none() && audio.is_none() {
+        return Err(Refusal::NothingSent);
+    }
+    let (dtls, remote, fates) = Choice::new(offer, &video, &audio).transport(offer)?;
     let mut plan = Plan {
         role: Role::Publish,
         dtls,
         remote,
-        video: track(choice.video)?,
-        audio: track(choice.audio)?,
+        video,
+        audio,
         fates,
     };
     forget_repeated_sources(&mut plan);
@@ -153,20 +153,23 @@ pub(crate) fn view(
     video: Option<&Codec>,
     audio: Option<&Codec>,
 ) -> Result<Plan, Refusal> {
-    let choice = Choice::new(offer, Direction::receives).ok_or(Refusal::NothingReceived)?;
-    let track = |section: Option<(usize, &Section)>, stream: Option<&Codec>| match (section, stream)
+    let sections = |kind| wanted(offer, kind, Direction::receives);
+    if [MediaKind::Video, MediaKind::Audio]
+        .into_iter()
+        .all(|kind| sections(kind).next().is_none())
     {
-        (Some((m_line, section)), Some(stream)) => viewer_track(m_line, section, stream).map(Some),
-        _ => Ok(None),
+        return Err(Refusal::NothingReceived);
+    }
+    let track = |kind, stream: Option<&Codec>| match stream {
+        Some(stream) => first_usable(sections(kind), |m_line, section| {
+            viewer_track(m_line, section, stream)
+        }),
+        None => Ok(None),
     };
-    let video_track = track(choice.video, video)?;
-    let audio_track = match track(choice.audio, audio) {
+    let video_track = track(MediaKind::Video, video)?;
+    let audio_track = match track(MediaKind::Audio, audio) {
         Err(_) if video_track.is_some() => None,
         other => other?,
-    };
-    let taken = Choice {
-        video: choice.video.filter(|_| video_track.is_some()),
-        audio: choice.audio.filter(|_| audio_track.is_some()),
     };
     if video_track.is_none() && audio_track.is_none() {
         let (has, wants) = if video.is_some() {
@@ -176,7 +179,7 @@ pub(crate) fn view(
         };
         return Err(Refusal::OtherKind { has, wants });
     }
-    let (dtls, remote, fates) = taken.transport(offer)?;
+    let (dtls, remote, fates) = Choice::new(offer, &video_track, &audio_track).transport(offer)?;
     Ok(Plan {
         role: Role::View,
         dtls,
@@ -187,27 +190,53 @@ pub(crate) fn view(
     })
 }
 
+/// The sections of a kind that go the wanted way, with their places.
+fn wanted(
+    offer: &Offer,
+    kind: MediaKind,
+    is_wanted: fn(Direction) -> bool,
+) -> impl Iterator<Item = (usize, &Section)> {
+    offer
+        .sections
+        .iter()
+        .enumerate()
+        .filter(move |(_, section)| {
+            section.kind == Some(kind) && offer.is_active(section) && is_wanted(section.direction)
+        })
+}
+
+/// A track of the first section that can be used. If there are any and none can: what is wrong with
+/// the first.
+fn first_usable<'a>(
+    sections: impl Iterator<Item = (usize, &'a Section)>,
+    track: impl Fn(usize, &Section) -> Result<TrackPlan, Refusal>,
+) -> Result<Option<TrackPlan>, Refusal> {
+    let mut refusal = None;
+    for (m_line, section) in sections {
+        match track(m_line, section) {
+            Ok(track) => return Ok(Some(track)),
+            Err(why) => refusal = refusal.or(Some(why)),
+        }
+    }
+    refusal.map_or(Ok(None), Err)
+}
+
 /// The sections to take, with their places.
-#[derive(Clone, Copy)]
 struct Choice<'a> {
     video: Option<(usize, &'a Section)>,
     audio: Option<(usize, &'a Section)>,
 }
 
 impl<'a> Choice<'a> {
-    fn new(offer: &'a Offer, is_wanted: fn(Direction) -> bool) -> Option<Self> {
-        let first = |kind| {
-            offer.sections.iter().enumerate().find(|(_, section)| {
-                section.kind == Some(kind)
-                    && offer.is_active(section)
-                    && is_wanted(section.direction)
-            })
+    fn new(offer: &'a Offer, video: &Option<TrackPlan>, audio: &Option<TrackPlan>) -> Self {
+        let section = |track: &Option<TrackPlan>| {
+            let m_line = track.as_ref()?.m_line;
+            Some((m_line, offer.sections.get(m_line)?))
         };
-        let choice = Self {
-            video: first(MediaKind::Video),
-            audio: first(MediaKind::Audio),
-        };
-        (choice.video.is_some() || choice.audio.is_some()).then_some(choice)
+        Self {
+            video: section(video),
+            audio: section(audio),
+        }
     }
 
     fn kind_at(&self, m_line: usize) -> Option<MediaKind> {
@@ -572,6 +601,38 @@ mod tests {
         assert_eq!(refusal("a=mid:"), Refusal::NoBundle);
         assert_eq!(refusal("a=rtcp-mux"), Refusal::NoRtcpMux(MediaKind::Video));
         assert_eq!(refusal("a=rtcp-mux").status(), 406);
+    }
+
+    #[test]
+    fn regress_of_several_sections_the_first_that_can_be_used_is_taken() {
+        let section = |mid: &str, direction: &str, codec: &str| {
+            format!(
+                "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:{mid}\r\na=rtcp-mux\r\na={direction}\r\n\
+                 a=rtpmap:96 {codec}/90000\r\n"
+            )
+        };
+        let text = |direction: &str, codecs: [&str; 2]| {
+            let head = "v=0\r\na=group:BUNDLE a b\r\na=ice-ufrag:name\r\na=ice-pwd:secret\r\n\
+                        a=fingerprint:sha-256 ";
+            let [a, b] = codecs;
+            [
+                head,
+                &["AB"; 32].join(":"),
+                "\r\n",
+                &section("a", direction, a),
+                &section("b", direction, b),
+            ]
+            .concat()
+        };
+        let plan = publish_text(&text("sendonly", ["theora", "VP8"])).unwrap();
+        assert_eq!(plan.video.unwrap().mid, "b");
+        assert_eq!(plan.fates, [Fate::Rejected, Fate::Taken(MediaKind::Video)]);
+        let wish = offer(&text("recvonly", ["H264", "VP8"]));
+        let plan = view(&wish, Some(&video("VP8", "")), None).unwrap();
+        assert_eq!(plan.video.unwrap().mid, "b");
+        assert_eq!(plan.fates, [Fate::Inactive, Fate::Taken(MediaKind::Video)]);
+        let refusal = view(&wish, Some(&video("AV1", "")), None).unwrap_err();
+        assert!(refusal.to_string().contains("(H264)"), "{refusal}");
     }
 
     #[test]
