@@ -17,7 +17,7 @@ use crate::stats::EndReason;
 use crate::stream::track::{Packet, Received};
 
 /// An address stays with its session while that one's last sign of life is younger than this,
-/// even if another session shows valid ones from there. Longer protects against spoofed sources;
+/// even if another session shows valid ones from there; unless it has moved elsewhere. Longer protects against spoofed sources;
 /// shorter lets a client that restarted on the same port in sooner.
 const ADDRESS_HELD: Duration = Duration::from_secs(5);
 
@@ -100,7 +100,12 @@ impl Server {
         let key = (route.transport, route.remote);
         let holder = self.addresses.get(&key).filter(|holder| **holder != id);
         let held = holder
-            .and_then(|holder| self.sessions.get(*holder)?.last_heard)
+            .and_then(|holder| self.sessions.get(*holder))
+            .filter(|holder| {
+                let selected = holder.ice().selected();
+                selected.is_none_or(|selected| (selected.transport, selected.remote) == key)
+            })
+            .and_then(|holder| holder.last_heard)
             .is_some_and(|last| now.saturating_duration_since(last) < ADDRESS_HELD);
         if !held {
             self.addresses.insert(key, id);

@@ -186,6 +186,23 @@ fn regress_the_selected_route_is_kept_by_whatever_local_address_it_is_asked() {
 }
 
 #[test]
+fn regress_an_address_that_its_session_left_is_free_for_another() {
+    let mut bench = Bench::new(&[HERE]);
+    let (publisher, viewer) = bench.pair();
+    let roamed = Check {
+        remote: address("10.7.7.7:9"),
+        ..viewer.check()
+    };
+    for _ in 0..30 {
+        bench.advance(Duration::from_secs(1));
+        bench.check(&viewer, roamed);
+        bench.check(&publisher, publisher.check());
+        bench.drain();
+    }
+    bench.connected("/a/whep", bench::VIEWER);
+}
+
+#[test]
 fn regress_forged_stun_keeps_nobody_alive() {
     let mut bench = Bench::new(&[HERE]);
     let publisher = bench.connected("/a/whip", PUBLISHER);
