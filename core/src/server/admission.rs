@@ -177,8 +177,14 @@ impl Server {
         let audio = path.audio.as_ref().map(Track::codec);
         let plan = |video: Option<&Codec>| policy::view(offer, video, audio);
         let announced = path.video.as_ref().map(Track::announced);
-        plan(path.video.as_ref().map(Track::codec))
-            .or_else(|refusal| plan(announced).map_err(|_| refusal))
+        let video = path.video.as_ref().map(Track::codec);
+        plan(video).or_else(|refusal| {
+            let mut plan = plan(announced).map_err(|_| refusal)?;
+            if let (Some(track), Some(codec)) = (&mut plan.video, video) {
+                track.fmtp = track.fmtp.as_deref().map(|fmtp| codec.answered(fmtp));
+            }
+            Ok(plan)
+        })
     }
 
     /// Two sources that differ (RFC 3550 §8.1).
@@ -251,6 +257,7 @@ impl Server {
                 self.config.handshake_timeout,
                 self.candidates.for_peer(wish.peer).addresses.clone(),
             ))),
+            by_selected: true,
             last_heard: None,
             routes: Routes::default(),
             peer,

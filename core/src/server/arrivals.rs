@@ -17,8 +17,9 @@ use crate::stats::EndReason;
 use crate::stream::track::{Packet, Received};
 
 /// An address stays with its session while that one's last sign of life is younger than this,
-/// even if another session shows valid ones from there; unless it has moved elsewhere. Longer protects against spoofed sources;
-/// shorter lets a client that restarted on the same port in sooner.
+/// even if another session shows valid ones from there; unless it has moved elsewhere. Longer
+/// protects against spoofed sources; shorter lets a client that restarted on the same port in
+/// sooner.
 const ADDRESS_HELD: Duration = Duration::from_secs(5);
 
 impl Server {
@@ -33,7 +34,7 @@ impl Server {
             None => self.counters.dropped_unknown += 1,
             Some(Kind::Stun) => self.arrive_stun(now, route, datagram.contents),
             Some(kind) => match self.addresses.get(&(route.transport, route.remote)) {
-                Some(id) => self.arrive_for(now, *id, kind, datagram.contents),
+                Some(id) => self.arrive_for(now, *id, route, kind, datagram.contents),
                 None => self.counters.dropped_no_session += 1,
             },
         }
@@ -91,7 +92,9 @@ impl Server {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.last_heard = Some(now);
+        if session.is_selected(route) {
+            session.last_heard = Some(now);
+        }
         let selected = session.ice().selected();
         let forgotten = session.routes.note(route, selected);
         if let Some(old) = forgotten {
@@ -120,7 +123,14 @@ impl Server {
         }
     }
 
-    fn arrive_for(&mut self, now: Instant, id: SessionId, kind: Kind, contents: &[u8]) {
+    fn arrive_for(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        route: Route,
+        kind: Kind,
+        contents: &[u8],
+    ) {
         let Some(session) = self.sessions.get_mut(id) else {
             self.counters.dropped_no_session += 1;
             return;
@@ -134,6 +144,7 @@ impl Server {
         {
             handshake.on_dtls();
         }
+        session.by_selected = session.is_selected(route);
         let is_publisher = matches!(session.peer, Peer::Publisher(_));
         let taken = match &mut session.peer {
             Peer::Publisher(publisher) => publisher.ingest.handle_datagram(now, kind, contents),
@@ -282,7 +293,7 @@ impl Server {
 
     /// The session has shown that its peer is there.
     fn hear(&mut self, now: Instant, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id) {
+        if let Some(session) = self.sessions.get_mut(id).filter(|s| s.by_selected) {
             session.last_heard = Some(now);
         }
     }

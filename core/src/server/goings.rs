@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use tracing::Level;
+
 use crate::control;
 use crate::ids::{PathId, SessionId};
 use crate::ingest;
@@ -52,20 +54,25 @@ impl Server {
             EndReason::Gone => self.counters.gone += 1,
             _ => {}
         }
-        self.tell_end(session, reason);
+        self.tell_end(now, session, reason);
     }
 
-    fn tell_end(&mut self, session: Session, reason: &EndReason) {
+    fn tell_end(&mut self, now: Instant, session: Session, reason: &EndReason) {
         let (connected, role) = (session.is_connected(), session.role());
         self.endings.note(session.resource, reason.clone());
         let (path, session, reason) = (session.path_name, session.uuid, reason.clone());
-        match (connected, &reason) {
-            (true, _) => tracing::info!("{path}: {role} {session} left: {reason}"),
-            // What only whoever runs the server can mend, as a rule.
-            (false, EndReason::Handshake(_) | EndReason::GaveUp(_) | EndReason::NoAead(_)) => {
-                tracing::warn!("{path}: {role} {session} did not connect: {reason}");
-            }
-            (false, _) => tracing::info!("{path}: {role} {session} did not connect: {reason}"),
+        if connected {
+            tracing::info!("{path}: {role} {session} left: {reason}");
+        } else {
+            let level = match reason {
+                // What only whoever runs the server can mend, as a rule.
+                EndReason::Handshake(_) | EndReason::GaveUp(_) | EndReason::NoAead(_) => {
+                    Level::WARN
+                }
+                _ => Level::INFO,
+            };
+            let line = format!("{path}: {role} {session} did not connect: {reason}");
+            self.note_failure(now, level, &line);
         }
         self.tell(match (connected, role) {
             (false, _) => Event::HandshakeFailed {

@@ -1,4 +1,5 @@
-//! The log of refusals: each is told once, and a flood of them does not drown the rest.
+//! The log of refusals, and of sessions that did not connect: each is told once, and a flood of them
+//! does not drown the rest.
 //!
 //! A page that waits for its stream asks every few seconds and is refused every time; a broken
 //! program may ask a thousand times a second. What an operator should look at has a place of its own.
@@ -29,6 +30,8 @@ pub(super) struct RefusalLog {
     news: Lines,
     /// What only the operator can mend.
     warnings: Lines,
+    /// Sessions that did not connect, of which there may be as many.
+    failures: Lines,
 }
 
 impl RefusalLog {
@@ -84,17 +87,27 @@ impl Server {
             request.peer.ip().to_canonical(),
             refusal.status().as_u16(),
         );
-        match self.refusal_log.judge(now, refusal.level(), &line) {
-            Verdict::Keep => tracing::debug!("{line}"),
-            verdict => {
-                tell(refusal.level(), &line);
-                if verdict == Verdict::TellAsLast {
-                    tracing::info!(
-                        "many requests are refused: for a while, the others stand in the log of \
-                         level debug only"
-                    );
-                }
-            }
+        let level = refusal.level();
+        let verdict = self.refusal_log.judge(now, level, &line);
+        verdict.tell(level, &line, "many requests are refused");
+    }
+
+    /// Tells the operator that a session did not connect.
+    pub(super) fn note_failure(&mut self, now: Instant, level: Level, line: &str) {
+        let verdict = self.refusal_log.failures.judge(now, line);
+        verdict.tell(level, line, "many sessions do not connect");
+    }
+}
+
+impl Verdict {
+    fn tell(self, level: Level, line: &str, many: &str) {
+        if self == Self::Keep {
+            tracing::debug!("{line}");
+            return;
+        }
+        tell(level, line);
+        if self == Self::TellAsLast {
+            tracing::info!("{many}: for a while, the others stand in the log of level debug only");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::ice::Ice;
 use crate::ids::{PathId, SessionId, TransportId};
 use crate::ingest::Ingest;
 use crate::media::MediaKind;
-use crate::net::Routes;
+use crate::net::{Route, Routes};
 use crate::rtcp::Cname;
 use crate::server::handshake::Handshake;
 use crate::signal::Role;
@@ -34,7 +34,10 @@ pub(super) struct Session {
     pub(super) path_name: String,
     /// Its ICE and DTLS; `None` when they are done.
     pub(super) handshake: Option<Box<Handshake>>,
-    /// When its last sign of life came: a valid binding request, or RTP or RTCP under its keys.
+    /// The datagram at hand came by the route that the peer nominated, or it has nominated none.
+    pub(super) by_selected: bool,
+    /// When its last sign of life came by that route: a valid binding request, or RTP or RTCP under
+    /// its keys. Who is heard elsewhere only has not agreed to what is sent there (RFC 7675).
     pub(super) last_heard: Option<Instant>,
     /// The ways to it.
     pub(super) routes: Routes,
@@ -113,6 +116,13 @@ impl Session {
             Peer::Publisher(publisher) => &mut publisher.ingest.ice,
             Peer::Viewer(viewer) => &mut viewer.control.ice,
         }
+    }
+
+    /// Whether a route is the one that the peer nominated, or it has nominated none.
+    pub(super) fn is_selected(&self, route: Route) -> bool {
+        self.ice().selected().is_none_or(|selected| {
+            (selected.transport, selected.remote) == (route.transport, route.remote)
+        })
     }
 
     /// Whether the handshake is done.

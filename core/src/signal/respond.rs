@@ -53,7 +53,7 @@ impl Envelope {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(
                 ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static("ETag, ID, Accept-Patch, Link, Location"),
+                HeaderValue::from_static("ETag, ID, Accept-Patch, Link, Location, Retry-After"),
             );
         }
         if self.depends_on_origin {
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(text(&response, "access-control-allow-origin"), "*");
         assert_eq!(
             text(&response, "access-control-expose-headers"),
-            "ETag, ID, Accept-Patch, Link, Location"
+            "ETag, ID, Accept-Patch, Link, Location, Retry-After"
         );
         assert!(!response.headers().contains_key(VARY));
     }

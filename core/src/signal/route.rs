@@ -261,9 +261,10 @@ fn decoded(path: &str) -> std::borrow::Cow<'_, str> {
 #[must_use]
 pub fn loggable(path: &str) -> String {
     let path = decoded(path);
-    match path.trim_end_matches('/').rsplit_once('/') {
-        Some((endpoint, _)) if endpoint.ends_with("/whip") || endpoint.ends_with("/whep") => {
-            format!("{}/…", shown(endpoint))
+    let ends = ["/whip/", "/whep/"].map(|endpoint| Some(path.find(endpoint)? + endpoint.len()));
+    match ends.into_iter().flatten().min() {
+        Some(end) if end < path.len() => {
+            format!("{}…", shown(path.get(..end).unwrap_or_default()))
         }
         _ => shown(&path),
     }

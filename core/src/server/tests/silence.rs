@@ -96,3 +96,27 @@ fn regress_recorded_sender_reports_keep_no_publisher_alive() {
     }
     assert_eq!(bench.sessions(), 0);
 }
+
+#[test]
+fn regress_a_peer_that_is_heard_elsewhere_only_is_not_sent_to_for_long() {
+    let mut bench = Bench::new(&[HERE]);
+    let (publisher, mut viewer) = bench.pair();
+    let victim = Check {
+        remote: address("10.66.66.66:6"),
+        ..viewer.check()
+    };
+    bench.check(&viewer, victim);
+    let elsewhere = Check {
+        nominates: false,
+        ..viewer.check()
+    };
+    for sequence in 1..=16 {
+        bench.advance(SECOND);
+        bench.check(&viewer, elsewhere);
+        report(&mut bench, &mut viewer, true);
+        bench.check(&publisher, publisher.check());
+        bench.publish(&publisher, 96, sequence);
+        bench.drain();
+    }
+    assert_eq!(bench.reasons(), [EndReason::Gone]);
+}
