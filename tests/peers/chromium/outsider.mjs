@@ -17,6 +17,7 @@ const { base } = parametersFrom({ base: null }, 'usage: outsider.mjs --base URL'
 const PATIENCE_MS = 20000;
 const SECONDS = 3;
 
+// Its onError has a mistake in it: there is no spinner.
 const WATCH = `<!doctype html>
 <title>Our pond</title>
 <h1>Live from our pond</h1>
@@ -28,7 +29,7 @@ const video = document.getElementById('video');
 const message = document.getElementById('message');
 const reader = new MediaMTXWebRTCReader({
   url: '${base}/pond/whep',
-  onError: (err) => { message.innerText = err; },
+  onError: (err) => { message.innerText = err; document.getElementById('spinner').remove(); },
   onTrack: (evt) => { message.innerText = ''; video.srcObject = evt.streams[0]; },
 });
 window.addEventListener('beforeunload', () => reader.close());

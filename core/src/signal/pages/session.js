@@ -136,8 +136,8 @@ class Session {
   /**
    * `conf.url` is the WHIP or WHEP endpoint; `user` and `pass`, or `token`, are its credentials.
    * `onError(message, error)` is told of every attempt that ended and of every session that broke;
-   * `error.retrying` says whether another attempt follows. `onConnected(pc)` is told when ICE and
-   * DTLS are done.
+   * `error.retrying` says whether another attempt follows, which is not before a promise that
+   * `onError` gives has settled. `onConnected(pc)` is told when ICE and DTLS are done.
    */
   constructor(conf) {
     this.conf = conf;
@@ -207,7 +207,8 @@ class Session {
         }
         // Wrong credentials stay wrong, and a server may count them.
         error.retrying = error.status !== 401 && error.status !== 403;
-        this.conf.onError?.(error.message, error);
+        // A page that fails in here goes on nevertheless.
+        await (async () => this.conf.onError?.(error.message, error))().catch(reportError);
         if (!error.retrying) {
           return;
         }
