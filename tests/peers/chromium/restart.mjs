@@ -1,5 +1,6 @@
 // Chromium plays while its network changes, and Chromium publishes while its network changes: the
-// longest gap between two pictures of the player, and by which requests it was bridged.
+// longest gap between two pictures of the player, and by which requests it was bridged. At last the
+// publisher's page sleeps while somebody else takes its path.
 //
 //   node restart.mjs --base http://127.0.0.1:8889
 //
@@ -78,6 +79,19 @@ async function offlineAndOnline({ context }) {
   await context.setOffline(false);
 }
 
+/** Somebody else takes the path while the publisher sleeps: awake again, its page does not take it back. */
+async function takenOver() {
+  const { page } = await openPage(studio);
+  await page.goto(`${base}/${PATH}/publish?codec=VP8&bitrate=600&size=320x240`);
+  await page.locator('#start:enabled').waitFor({ timeout: PATIENCE_MS });
+  await publisher.page.route('**/whip/*', (route) => route.abort());
+  publisher.relay.cut();
+  await page.locator('#start').click();
+  await page.locator('#state.live').waitFor({ timeout: PATIENCE_MS });
+  await publisher.page.unroute('**/whip/*');
+  await publisher.page.locator('text=Somebody else has taken over').waitFor({ timeout: PATIENCE_MS });
+}
+
 try {
   await publisher.page.goto(`${base}/${PATH}/publish?codec=VP8&bitrate=600&size=320x240`);
   await publisher.page.getByRole('button', { name: 'Start publishing' }).click();
@@ -93,6 +107,7 @@ try {
   // The server has forgotten the session: a new one it is.
   await player.page.route('**/whep/*', (route) => (route.request().method() === 'PATCH' ? route.fulfill({ status: 404 }) : route.fallback()));
   await change('the player’s session is gone', player, offlineAndOnline, answered('POST'));
+  await takenOver();
   console.log(JSON.stringify({ changes }));
 } catch (error) {
   const seen = async ({ page, requests, complaints }) =>

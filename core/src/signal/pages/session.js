@@ -271,6 +271,7 @@ class Session {
   async #watch(signal, pc) {
     const dtls = pc.getTransceivers()[0]?.sender.transport;
     const lost = ['lost', 'The connection was lost.'];
+    const ended = ['ended', 'The server ended the session.'];
     const noMediaPath = ['no-media-path', 'There is no media path to the server: its UDP port cannot be reached from here.'];
     const noEncryption = ['unsupported', 'It could not agree with the server on how to encrypt (DTLS).'];
     let connected = false;
@@ -297,10 +298,10 @@ class Session {
       within(RESTART_MS_MAX, () => giveUp(lost));
       try {
         await this.#restart(mine.signal, pc);
-      } catch {
+      } catch (error) {
         if (!mine.signal.aborted) {
           // The server is there, but not the session: nothing to wait for.
-          giveUp(lost, 0);
+          giveUp(error.status === 404 ? ended : lost, 0);
         }
         return;
       }
@@ -315,7 +316,7 @@ class Session {
         return;
       }
       if (connectionState === 'closed' || dtls?.state === 'closed') {
-        giveUp(['ended', 'The server ended the session.']);
+        giveUp(ended);
       } else if (connectionState === 'connected') {
         within(0, null);
         heardAt = performance.now();
