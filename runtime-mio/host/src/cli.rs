@@ -236,6 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_stands_in_the_readme_with_its_default() {
+        let readme = include_str!("../../../README.md");
+        for argument in Arguments::command().get_arguments() {
+            let long = argument.get_long().expect("there are only long flags");
+            let row = format!("| `--{long} ");
+            let row = readme.lines().find(|line| line.starts_with(&row));
+            let row = row.unwrap_or_else(|| panic!("--{long} is missing"));
+            for default in argument.get_default_values() {
+                let default = default.to_string_lossy();
+                assert!(row.contains(&format!("| `{default}` |")), "{row}");
+            }
+        }
+    }
+
+    #[test]
     fn every_flag_is_described_by_a_sentence() {
         for argument in Arguments::command().get_arguments() {
             let help = argument
