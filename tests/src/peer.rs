@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -252,6 +253,35 @@ pub fn skipped<T>(why: &str, what_to_do: &str) -> Option<T> {
     // Without a stderr there is nobody to tell.
     let _ = writeln!(stderr(), "skipped: {why}, {what_to_do}");
     None
+}
+
+/// To be held by a test of real peers while it runs: browsers that share a machine with other
+/// browsers measure the machine.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number of a script's result.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn number(of: &Value, name: &str) -> f64 {
+    of[name]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{name} is no number in {of}"))
+}
+
+/// A list of a script's result.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
+    of[name]
+        .as_array()
+        .unwrap_or_else(|| panic!("{name} is no list in {of}"))
 }
 
 /// Keeps a table of results for the reader: `tests/run` prints all of them at its end.

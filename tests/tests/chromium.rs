@@ -4,10 +4,9 @@
 //! the two browsers say of their connections. Here it is said what is good enough.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kvill_tests::peer::{self, report};
+use kvill_tests::peer::{self, list, number, report};
 use kvill_tests::process::Kvill;
 use serde_json::Value;
 
@@ -18,27 +17,9 @@ const SECONDS: u32 = 10;
 const RATIO_MIN: f64 = 0.98;
 const AUDIO_SAMPLES_PER_SECOND: f64 = 48_000.0;
 
-/// Browsers that share a machine with other browsers measure the machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn number(of: &Value, name: &str) -> f64 {
-    of[name]
-        .as_f64()
-        .unwrap_or_else(|| panic!("{name} is no number in {of}"))
-}
-
-fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
-    of[name]
-        .as_array()
-        .unwrap_or_else(|| panic!("{name} is no list in {of}"))
-}
-
 #[test]
 fn chromium_publishes_and_chromium_plays() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(chromium) = peer::chromium() else {
         return;
     };
@@ -152,7 +133,7 @@ fn table(result: &Value) -> String {
 
 #[test]
 fn pages_work_on_desk_and_phone_without_a_complaint() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(chromium) = peer::chromium() else {
         return;
     };

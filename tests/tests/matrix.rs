@@ -9,7 +9,6 @@
 //! `KVILL_FULL=1` opens the windows wider.
 
 use std::fmt::{self, Display, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -446,15 +445,9 @@ impl Pair {
     }
 }
 
-/// Peers that share a machine with others measure the machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn every_player_plays_every_publisher_whose_codec_it_has() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let players: Vec<_> = [Stack::Chromium, Stack::GStreamer, Stack::Aiortc]
         .into_iter()
         .filter_map(Player::new)
@@ -493,7 +486,7 @@ fn every_player_plays_every_publisher_whose_codec_it_has() {
 
 #[test]
 fn the_first_layer_of_a_simulcast_offer_arrives_and_plays() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(player) = Player::new(Stack::Chromium) else {
         return;
     };
@@ -516,7 +509,7 @@ fn the_first_layer_of_a_simulcast_offer_arrives_and_plays() {
 
 #[test]
 fn a_viewer_that_offers_a_data_channel_too_plays_without_it() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(mut player) = Player::new(Stack::Chromium) else {
         return;
     };
@@ -537,7 +530,7 @@ fn a_viewer_that_offers_a_data_channel_too_plays_without_it() {
 
 #[test]
 fn h264_of_other_profiles_plays_where_it_is_offered_and_is_refused_where_not() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(_) = Stack::GStreamer.peer() else {
         return;
     };
@@ -572,7 +565,7 @@ fn h264_of_other_profiles_plays_where_it_is_offered_and_is_refused_where_not() {
 /// PyAV's own is one on P-224, which no part of the server verifies.
 #[test]
 fn a_certificate_that_nobody_verifies_ends_the_handshake_at_once() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(peer) = Stack::PyAv.peer() else {
         return;
     };
@@ -588,7 +581,7 @@ fn a_certificate_that_nobody_verifies_ends_the_handshake_at_once() {
 /// By the stacks that have nothing else, at both ends.
 #[test]
 fn a_server_for_aead_only_ends_the_others_and_says_so() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let kvill = Kvill::start(&["--srtp", "aead-only"]);
     let words = "has no AEAD cipher for SRTP, only AES128_CM_HMAC_SHA1_80";
     for stack in [Stack::Ffmpeg, Stack::GStreamer] {

@@ -5,10 +5,9 @@
 //! Here it is said what is good enough.
 
 use std::net::TcpListener;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kvill_tests::peer::{self, report};
+use kvill_tests::peer::{self, list, number, report};
 use kvill_tests::process::Kvill;
 use serde_json::Value;
 
@@ -23,31 +22,13 @@ const LOST_GAP_MS: f64 = 5_000.0;
 /// The same where the server has forgotten the session, and a new one is made.
 const NEW_SESSION_GAP_MS: f64 = 2_500.0;
 
-/// Browsers that share a machine with other browsers measure the machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn number(of: &Value, name: &str) -> f64 {
-    of[name]
-        .as_f64()
-        .unwrap_or_else(|| panic!("{name} is no number in {of}"))
-}
-
-fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
-    of[name]
-        .as_array()
-        .unwrap_or_else(|| panic!("{name} is no list in {of}"))
-}
-
 fn words<'a>(of: &'a Value, name: &str) -> Vec<&'a str> {
     list(of, name).iter().filter_map(Value::as_str).collect()
 }
 
 #[test]
 fn pages_of_another_origin_publish_and_play_by_the_classes_they_embed() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(chromium) = peer::chromium() else {
         return;
     };
@@ -110,7 +91,7 @@ fn pages_of_another_origin_publish_and_play_by_the_classes_they_embed() {
 
 #[test]
 fn pictures_go_on_when_a_network_changes() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(chromium) = peer::chromium() else {
         return;
     };
@@ -174,7 +155,7 @@ fn table(changes: &[Value]) -> String {
 
 #[test]
 fn pages_find_a_server_again_that_was_stopped_and_started() {
-    let _alone = alone();
+    let _alone = peer::alone();
     let Some(chromium) = peer::chromium() else {
         return;
     };
