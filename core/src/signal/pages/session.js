@@ -35,6 +35,8 @@ const RESTART_REQUEST_MS_MAX = 2000;
 /** The pause before a restart is asked for again, where the server could not be reached. */
 const RESTART_PAUSE_MS = 500;
 
+const NO_ANSWER = 'The server does not answer.';
+
 /**
  * Why an attempt ended. `kind` is for programs, `message` for people, in whole sentences:
  *
@@ -241,7 +243,10 @@ class Session {
     signal.throwIfAborted();
     const location = answer.headers.get('Location');
     this.#sessionUrl = location === null ? null : new URL(location, this.#url).toString();
-    await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });
+    const answered = await answer.text().catch(() => {
+      throw new SessionError('unreachable', NO_ANSWER);
+    });
+    await pc.setRemoteDescription({ type: 'answer', sdp: answered });
     signal.throwIfAborted();
     await this.onAnswered(pc);
     await this.#watch(signal, pc);
@@ -249,21 +254,19 @@ class Session {
 
   async #request(signal, url, method, body, { type = 'application/sdp', headers = {}, ms = REQUEST_MS_MAX } = {}) {
     signal.throwIfAborted();
-    const timeout = new AbortController();
-    const timer = setTimeout(() => timeout.abort(), ms);
-    const onAbort = () => timeout.abort();
-    signal.addEventListener('abort', onAbort);
+    // Neither ends with the head of the answer: its body has to come in time, too.
+    const limit = new AbortController();
+    const end = () => limit.abort();
+    setTimeout(end, ms);
+    signal.addEventListener('abort', end, { signal: limit.signal });
     try {
       Object.assign(headers, authorizationOf(this.conf));
       if (body !== undefined) {
         headers['Content-Type'] = type;
       }
-      return await fetch(url, { method, headers, body, signal: timeout.signal });
+      return await fetch(url, { method, headers, body, signal: limit.signal });
     } catch {
-      throw new SessionError('unreachable', 'The server does not answer.');
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
+      throw new SessionError('unreachable', NO_ANSWER);
     }
   }
 
