@@ -64,6 +64,12 @@ fn pages_of_another_origin_publish_and_play_by_the_classes_they_embed() {
     assert_eq!(sent["offersStereo"], true, "music is offered in stereo");
     assert_eq!(sent["answersStereo"], true, "and taken in stereo");
 
+    assert_eq!(
+        words(&result, "saidAfterClose"),
+        [""; 0],
+        "who was closed is silent"
+    );
+
     let trickled = &result["trickled"];
     assert_eq!(
         list(trickled, "answers").len(),

@@ -147,6 +147,29 @@ async function watched(page, name) {
   };
 }
 
+/** What a reader says that is closed while it reads its answer. */
+const closedEarly = (page) => page.evaluate(async (url) => {
+  const said = [];
+  const { setRemoteDescription } = RTCPeerConnection.prototype;
+  await new Promise((done) => {
+    RTCPeerConnection.prototype.setRemoteDescription = function closing(answer) {
+      const set = setRemoteDescription.call(this, answer);
+      early.close();
+      set.then(done);
+      return set;
+    };
+    const early = new MediaMTXWebRTCReader({
+      url,
+      onError: (words) => said.push(words),
+      onTrack: ({ track }) => said.push(track.kind),
+      onConnected: () => said.push('connected'),
+    });
+  });
+  RTCPeerConnection.prototype.setRemoteDescription = setRemoteDescription;
+  await new Promise((done) => setTimeout(done, 300));
+  return said;
+}, `${base}/pond/whep`);
+
 /** How many watch, as the server says. */
 async function viewers() {
   const list = await fetch(base, { headers: { Accept: 'application/json' } });
@@ -167,6 +190,7 @@ try {
     bitrates: publisher.pc.getSenders().map((sender) => sender.getParameters().encodings[0].maxBitrate).sort((a, b) => a - b),
   }));
 
+  const saidAfterClose = await closedEarly(watch);
   const trickle = await open('/trickle');
   const trickled = { ...await watched(trickle, 'trickle'), ...await trickle.evaluate(() => ({ answers, trickled: candidates })) };
   const viewersOfTwo = await viewers();
@@ -181,6 +205,7 @@ try {
     beforeIt,
     reader,
     sent,
+    saidAfterClose,
     trickled,
     viewers: [viewersOfTwo, left],
     complaints: complaintsOf.flat(),

@@ -14,7 +14,12 @@ class MediaMTXWebRTCReader extends Session {
   addMedia(pc) {
     pc.addTransceiver('video', { direction: 'recvonly' });
     pc.addTransceiver('audio', { direction: 'recvonly' });
-    pc.addEventListener('track', (event) => this.conf.onTrack?.(event));
+    pc.addEventListener('track', (event) => {
+      // It may have been closed while its answer was read.
+      if (this.pc === pc) {
+        this.conf.onTrack?.(event);
+      }
+    });
     if (this.conf.onDataChannel) {
       pc.createDataChannel('');
       pc.addEventListener('datachannel', (event) => this.conf.onDataChannel(event));
