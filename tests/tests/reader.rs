@@ -107,7 +107,7 @@ fn pictures_go_on_when_a_network_changes() {
     report("networks", &table(changes));
 
     // In the order of the script.
-    let [nothing, online @ .., forgotten] = changes else {
+    let [nothing, online @ .., no_http, http_again, forgotten] = changes else {
         panic!("no changes were made: {result}");
     };
     let [player_online, publisher_online, player_lost, publisher_lost] = online else {
@@ -115,7 +115,8 @@ fn pictures_go_on_when_a_network_changes() {
     };
     assert_eq!(words(nothing, "requests"), [""; 0], "{nothing}");
     assert_eq!(nothing["otherCredentials"], false, "{nothing}");
-    for change in online {
+    assert_eq!(words(no_http, "requests"), [""; 0], "{no_http}");
+    for change in online.iter().chain([http_again]) {
         assert_eq!(
             words(change, "requests"),
             ["PATCH 200"],
@@ -129,6 +130,8 @@ fn pictures_go_on_when_a_network_changes() {
         (publisher_online, RESTART_GAP_MS),
         (player_lost, LOST_GAP_MS),
         (publisher_lost, LOST_GAP_MS),
+        (no_http, RESTART_GAP_MS),
+        (http_again, RESTART_GAP_MS),
         (forgotten, NEW_SESSION_GAP_MS),
     ] {
         assert!(number(change, "gapMs") <= most, "{change}");

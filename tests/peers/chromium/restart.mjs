@@ -104,6 +104,11 @@ try {
   await change('the publisher’s browser is online again', publisher, offlineAndOnline, answered('PATCH'));
   await change('the player’s way is lost', player, ({ relay }) => relay.cut(), answered('PATCH'));
   await change('the publisher’s way is lost', publisher, ({ relay }) => relay.cut(), answered('PATCH'));
+  // Only HTTP is away: the session is not given up for that, and can be restarted later.
+  await player.page.route('**/whep/*', (route) => route.abort());
+  await change('the player’s HTTP is gone', player, offlineAndOnline, () => pause(8000));
+  await player.page.unroute('**/whep/*');
+  await change('the player’s HTTP is back', player, offlineAndOnline, answered('PATCH'));
   // The server has forgotten the session: a new one it is.
   await player.page.route('**/whep/*', (route) => (route.request().method() === 'PATCH' ? route.fulfill({ status: 404 }) : route.fallback()));
   await change('the player’s session is gone', player, offlineAndOnline, answered('POST'));

@@ -298,7 +298,15 @@ class Session {
       restarting?.abort();
       const mine = new AbortController();
       restarting = mine;
-      within(RESTART_MS_MAX, () => giveUp(lost));
+      within(RESTART_MS_MAX, () => {
+        // Nothing was lost, it only cannot be restarted: the way of before is as good as ever.
+        if (pc.connectionState === 'connected' && performance.now() - heardAt < SILENCE_MS_MAX) {
+          mine.abort();
+          within(0, null);
+        } else {
+          giveUp(lost);
+        }
+      });
       try {
         await this.#restart(mine.signal, pc);
       } catch (error) {
