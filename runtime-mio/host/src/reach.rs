@@ -25,14 +25,14 @@ pub struct ShortReach {
 }
 
 /// Whether only clients nearby can reach media: every address that clients are offered is private,
-/// and the operator added none. A socket that is bound to one address is reached by that one only.
+/// and the operator added none but of this machine. A socket that is bound to one address is reached by that one only.
 #[must_use]
 pub fn short_reach(
     udp: &[SocketAddr],
     additional_hosts: &[IpAddr],
     interfaces: &[Interface],
 ) -> Option<ShortReach> {
-    if !additional_hosts.is_empty() {
+    if additional_hosts.iter().any(|host| !host.is_loopback()) {
         return None;
     }
     let mut offered = Vec::new();
@@ -220,6 +220,8 @@ mod tests {
         let hosts = ["203.0.113.7".parse().unwrap()];
         let udp = ["[::]:8189".parse().unwrap()];
         assert_eq!(short_reach(&udp, &hosts, &interfaces(&["10.0.0.2"])), None);
+        let nowhere = ["127.0.0.1".parse().unwrap()];
+        assert!(short_reach(&udp, &nowhere, &interfaces(&["10.0.0.2"])).is_some());
     }
 
     #[test]

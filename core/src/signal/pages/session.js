@@ -355,6 +355,9 @@ class Session {
     };
     const listen = async () => {
       const received = await packetsReceived(pc);
+      if (this.pc !== pc) {
+        return;
+      }
       const now = performance.now();
       if (received !== heard || !connected) {
         [heard, heardAt] = [received, now];
