@@ -95,6 +95,11 @@ impl Route {
             remote: canonical(datagram.remote),
         }
     }
+
+    /// Whether it is the same way to the peer, whichever address of ours it asked.
+    pub(crate) fn is_way_of(self, other: Self) -> bool {
+        (self.transport, self.remote) == (other.transport, other.remote)
+    }
 }
 
 /// The ways to one peer that have carried something, newest last.
@@ -107,16 +112,14 @@ impl Routes {
     /// Remembers how a datagram came. Where there are too many ways, the one that carried nothing
     /// for longest is forgotten, and returned; never the one that is `selected`.
     pub(crate) fn note(&mut self, route: Route, selected: Option<Route>) -> Option<Route> {
-        let same =
-            |r: &Route, other: &Route| (r.transport, r.remote) == (other.transport, other.remote);
-        let known = self.routes.iter().position(|r| same(r, &route));
+        let known = self.routes.iter().position(|r| r.is_way_of(route));
         let forgotten = match known {
             Some(known) => {
                 self.routes.remove(known);
                 None
             }
             None if self.routes.is_full() => {
-                let is_selected = |r: &Route| selected.is_some_and(|selected| same(r, &selected));
+                let is_selected = |r: &Route| selected.is_some_and(|s| r.is_way_of(s));
                 let oldest = self.routes.iter().position(|r| !is_selected(r));
                 Some(self.routes.remove(oldest.unwrap_or(0)))
             }

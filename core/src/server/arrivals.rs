@@ -104,10 +104,7 @@ impl Server {
         let holder = self.addresses.get(&key).filter(|holder| **holder != id);
         let held = holder
             .and_then(|holder| self.sessions.get(*holder))
-            .filter(|holder| {
-                let selected = holder.ice().selected();
-                selected.is_none_or(|selected| (selected.transport, selected.remote) == key)
-            })
+            .filter(|holder| holder.is_selected(route))
             .and_then(|holder| holder.last_heard)
             .is_some_and(|last| now.saturating_duration_since(last) < ADDRESS_HELD);
         if !held {

@@ -120,9 +120,8 @@ impl Session {
 
     /// Whether a route is the one that the peer nominated, or it has nominated none.
     pub(super) fn is_selected(&self, route: Route) -> bool {
-        self.ice().selected().is_none_or(|selected| {
-            (selected.transport, selected.remote) == (route.transport, route.remote)
-        })
+        let selected = self.ice().selected();
+        selected.is_none_or(|selected| selected.is_way_of(route))
     }
 
     /// Whether the handshake is done.
