@@ -5,6 +5,8 @@
 //! that stand for all, and one check of its own making for each that was genuine. So neither a
 //! peer's addresses nor its restarts are anything that str0m has to know of.
 
+mod declare;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +14,8 @@ use std::time::{Duration, Instant};
 use dimpl::SrtpProfile;
 use is::IceCreds;
 use is::stun::StunMessage;
-use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
-use str0m::media::{Frequency, KeyframeRequestKind, MediaKind as Str0mMediaKind, Mid, Pt};
+use str0m::format::CodecConfig;
+use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RtpPacket};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
@@ -21,7 +23,8 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 use crate::control::{Credentials, Shared};
 use crate::dtls;
 use crate::ice::{self, Check, Ice};
-use crate::media::{Codec, CodecName, MediaKind};
+use crate::ingest::declare::{declare, payload_params};
+use crate::media::{Codec, MediaKind};
 use crate::net::{Kind, Route};
 use crate::rtcp;
 use crate::srtp::{self, Replays};
@@ -399,86 +402,6 @@ fn failed(error: RtcError) -> EndReason {
         }
         _ => EndReason::Failed(error.to_string()),
     }
-}
-
-/// Tells str0m what was negotiated.
-fn declare(
-    rtc: &mut Rtc,
-    tracks: Vec<Published>,
-    credentials: &Credentials,
-    extensions: Extensions,
-) -> Result<heapless::Vec<Lane, 2>, RtcError> {
-    let mut lanes = heapless::Vec::new();
-    let mut api = rtc.direct_api();
-    api.set_ice_controlling(false);
-    api.set_remote_ice_credentials(str0m_credentials());
-    api.set_remote_fingerprint(str0m::crypto::Fingerprint {
-        hash_func: credentials.fingerprint.hash.as_str().to_owned(),
-        bytes: credentials.fingerprint.bytes.clone(),
-    });
-    if extensions.transport_cc.is_some() {
-        api.enable_twcc_feedback();
-    }
-    for (place, published) in tracks.into_iter().enumerate() {
-        // str0m cuts mids at 16 bytes. Where none comes in packets, any two will do that differ.
-        let mid = match extensions.mid {
-            Some(_) => Mid::from(published.mid.as_str()),
-            None => Mid::from(place.to_string().as_str()),
-        };
-        let kind = match published.codec.kind() {
-            MediaKind::Video => Str0mMediaKind::Video,
-            MediaKind::Audio => Str0mMediaKind::Audio,
-        };
-        api.declare_media(mid, kind);
-        if let Some(ssrc) = published.ssrc {
-            api.expect_stream_rx(ssrc.into(), published.rtx_ssrc.map(Into::into), mid, None);
-        }
-        let pushed = lanes.push(Lane {
-            published,
-            mid,
-            ssrc: None,
-        });
-        debug_assert!(
-            pushed.is_ok(),
-            "a publisher has one video and one audio track at most"
-        );
-    }
-    api.start_dtls(credentials.active)?;
-    Ok(lanes)
-}
-
-fn payload_params(published: &Published) -> PayloadParams {
-    let codec = &published.codec;
-    let spec = CodecSpec {
-        codec: match codec.name {
-            CodecName::H264 => Str0mCodec::H264,
-            CodecName::H265 => Str0mCodec::H265,
-            CodecName::Vp8 => Str0mCodec::Vp8,
-            CodecName::Vp9 => Str0mCodec::Vp9,
-            CodecName::Av1 => Str0mCodec::Av1,
-            CodecName::Opus => Str0mCodec::Opus,
-            CodecName::G722 => Str0mCodec::G722,
-            CodecName::Pcmu => Str0mCodec::PCMU,
-            CodecName::Pcma => Str0mCodec::PCMA,
-        },
-        // str0m knows of G722 that its RTP clock is not its sampling rate.
-        clock_rate: match codec.name {
-            CodecName::G722 => Frequency::SIXTEEN_KHZ,
-            CodecName::Pcmu | CodecName::Pcma => Frequency::EIGHT_KHZ,
-            CodecName::Opus => Frequency::FORTY_EIGHT_KHZ,
-            _ => Frequency::NINETY_KHZ,
-        },
-        channels: (codec.kind() == MediaKind::Audio).then_some(codec.channels),
-        format: FormatParams::default(),
-    };
-    let rtx = published.rtx_payload_type.map(Pt::new_with_value);
-    let mut params = PayloadParams::new(Pt::new_with_value(published.payload_type), rtx, spec);
-    params.set_fb_nack(published.nack);
-    params.set_fb_pli(published.pli);
-    params.set_fb_fir(published.fir);
-    params.set_fb_transport_cc(published.transport_cc);
-    params.set_fb_remb(false);
-    params
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
