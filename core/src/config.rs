@@ -33,6 +33,8 @@ pub struct Config {
     pub publisher_grace: Duration,
     /// Bounds of each track's history.
     pub history: HistoryLimits,
+    /// How much each viewer is sent again of what it lost.
+    pub repair: RepairLimits,
 }
 
 impl Config {
@@ -124,6 +126,28 @@ pub struct HistoryLimits {
     pub age: Duration,
 }
 
+/// What may be sent again to one viewer (RFC 4585 NACK, RFC 4588 RTX), in bytes of UDP payload.
+///
+/// More repairs a way that loses much, and can fill one that loses because it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepairLimits {
+    /// For every hundred bytes of media that it is sent.
+    pub percent: u32,
+    /// At once: what was not needed before is saved up to this. A keyframe that is lost as a whole
+    /// has to fit.
+    pub burst: u32,
+}
+
+impl Default for RepairLimits {
+    /// Half as much as the media, 256 KiB at once.
+    fn default() -> Self {
+        Self {
+            percent: 50,
+            burst: 256 << 10,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -138,6 +162,7 @@ impl Default for Config {
             report_interval: Duration::from_secs(1),
             publisher_grace: Duration::from_secs(30),
             history: HistoryLimits::default(),
+            repair: RepairLimits::default(),
         }
     }
 }

@@ -5,27 +5,29 @@
 //! viewer begins, so one index of one SSRC is one packet of the track for as long as the keys
 //! live. The first index is random below 2¹⁵ and nothing below it is ever sent: a receiver that
 //! sees the stream for the first time guesses roll-over 0 and is right.
+//!
+//! What a viewer lost is looked up in the same histories and sealed again: there is no memory of
+//! what it was sent.
 
+mod lane;
+mod quality;
+mod repairs;
 pub(crate) mod train;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+pub(crate) use lane::{LaneConfig, RtxConfig};
+
+use crate::config::RepairLimits;
+use crate::egress::lane::Lane;
+use crate::egress::quality::Quality;
+use crate::egress::repairs::Repairs;
 use crate::egress::train::Train;
 use crate::media::MediaKind;
-use crate::rtcp::{self, Cname, SenderReport};
-use crate::srtp::{RTP_HEADER_LEN, Sealer};
-use crate::stream::history::{Entry, Position};
-use crate::stream::keyframes::REQUEST_INTERVAL;
+use crate::rtcp::{self, Cname, Lost, ReceptionReport, SenderReport, Shape};
+use crate::srtp::Sealer;
 use crate::stream::path::Path;
-use crate::stream::track::Track;
 use crate::time::WallClock;
-
-/// A keyframe this old still serves a viewer that begins. Older ones would begin the picture
-/// sooner and then run through more than this much at once.
-const KEYFRAME_FRESH: Duration = Duration::from_millis(500);
-
-/// First indices lie below this.
-const FIRST_INDEX_MASK: u16 = 0x7fff;
 
 /// See the module.
 #[derive(Debug)]
@@ -33,45 +35,10 @@ pub(crate) struct Egress {
     sealer: Sealer,
     lanes: heapless::Vec<Lane, 2>,
     cname: Cname,
-    /// Sender reports are to go out with the next train.
-    report_due: bool,
-}
-
-/// What a viewer negotiated for one track.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LaneConfig {
-    pub(crate) kind: MediaKind,
-    pub(crate) payload_type: u8,
-    pub(crate) ssrc: u32,
-    /// Where its packet indices begin; only the lower 15 bits count.
-    pub(crate) first_index: u16,
-}
-
-/// One track on its way to one viewer.
-#[derive(Debug)]
-struct Lane {
-    config: LaneConfig,
-    place: Place,
-    /// The index is the sequence number less this. Set once, when the first packet is sent.
-    base: Option<u64>,
-    /// When it last said that it waits for a keyframe.
-    asked: Option<Instant>,
-    /// Since the beginning, wrapping (RFC 3550 §6.4.1).
-    packets: u32,
-    octets: u32,
-}
-
-/// Where a lane stands.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// Before a keyframe that arrived at this time or later. Audio: before the next packet.
-    Awaits(Instant),
-    At {
-        /// The next packet to send.
-        cursor: Position,
-        /// Packets with lower sequence numbers came before the viewer began.
-        floor: u64,
-    },
+    /// Sender reports are to go out with the next train, in this shape.
+    report_due: Option<Shape>,
+    repairs: Repairs,
+    quality: Quality,
 }
 
 /// What [`Egress::fill`] wrote.
@@ -87,51 +54,104 @@ pub(crate) struct Filled {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) packets: u64,
+    /// Of these packets.
+    pub(crate) bytes: usize,
     /// Packets longer than a segment may be, sent alone.
     pub(crate) oversized: u64,
     /// Times a cursor fell off the history.
     pub(crate) fell_off: u64,
     /// The video lane needs a keyframe to begin or go on, and there is no fresh one.
     pub(crate) wants_keyframe: bool,
+    pub(crate) repairs: RepairTally,
+}
+
+/// What became of the packets that were asked for again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RepairTally {
+    pub(crate) asked: u64,
+    pub(crate) overflowed: u64,
+    pub(crate) unknown: u64,
+    pub(crate) repeated: u64,
+    pub(crate) over_budget: u64,
+    pub(crate) sent: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Egress {
     /// `now` is when the viewer is connected: it begins with the newest keyframe if that is fresh,
     /// or with the next.
-    pub(crate) fn new(now: Instant, sealer: Sealer, lanes: &[LaneConfig], cname: Cname) -> Self {
-        let since = fresh(now);
+    pub(crate) fn new(
+        now: Instant,
+        sealer: Sealer,
+        lanes: &[LaneConfig],
+        cname: Cname,
+        limits: RepairLimits,
+    ) -> Self {
         let mut all = heapless::Vec::new();
         for config in lanes {
-            let fits = all
-                .push(Lane {
-                    config: *config,
-                    place: Place::Awaits(since),
-                    base: None,
-                    asked: None,
-                    packets: 0,
-                    octets: 0,
-                })
-                .is_ok();
+            let fits = all.push(Lane::new(now, *config)).is_ok();
             debug_assert!(fits, "a viewer has one video and one audio lane at most");
         }
         Self {
             sealer,
             lanes: all,
             cname,
-            report_due: false,
+            report_due: None,
+            repairs: Repairs::new(limits),
+            quality: Quality::new(now),
         }
     }
 
     /// Whether an SSRC is the video's of this viewer.
     pub(crate) fn is_video(&self, ssrc: u32) -> bool {
-        self.lanes
-            .iter()
-            .any(|l| l.config.ssrc == ssrc && l.config.kind == MediaKind::Video)
+        self.lane_of(ssrc)
+            .is_some_and(|l| l.config.kind == MediaKind::Video)
+    }
+
+    fn lane_of(&self, ssrc: u32) -> Option<&Lane> {
+        self.lanes.iter().find(|l| l.config.ssrc == ssrc)
     }
 
     /// Sender reports are to go out with the next train.
-    pub(crate) fn on_report_due(&mut self) {
-        self.report_due = true;
+    pub(crate) fn on_report_due(&mut self, shape: Shape) {
+        if self.report_due != Some(Shape::Compound) {
+            self.report_due = Some(shape);
+        }
+    }
+
+    /// The viewer misses packets of one of its sources.
+    pub(crate) fn on_nack(&mut self, ssrc: u32, lost: Lost, tally: &mut RepairTally) {
+        let lane = self.lane_of(ssrc).filter(|l| l.config.nack);
+        let Some(kind) = lane.map(|l| l.config.kind) else {
+            return;
+        };
+        let count = u64::from(1 + lost.following.count_ones());
+        tally.asked += count;
+        if !self.repairs.ask(kind, lost) {
+            tally.overflowed += count;
+        }
+    }
+
+    /// The viewer says how one of its sources arrives.
+    pub(crate) fn on_report(&mut self, now: Instant, report: &ReceptionReport) {
+        if let Some(kind) = self.lane_of(report.ssrc).map(|l| l.config.kind) {
+            self.quality.on_report(now, kind, report);
+        }
+    }
+
+    /// The viewer tells its clock: the next report tells it back.
+    pub(crate) fn on_reference_time(&mut self, now: Instant, ssrc: u32, ntp: u32) {
+        self.quality.on_reference_time(now, ssrc, ntp);
+    }
+
+    /// What the viewer's reports say.
+    pub(crate) fn quality(&self) -> &Quality {
+        &self.quality
+    }
+
+    /// There are packets to send again.
+    pub(crate) fn has_repairs(&self) -> bool {
+        self.repairs.next().is_some()
     }
 
     /// Seals the next train into `buffer`: as many packets as there are, are of one size (the
@@ -152,8 +172,9 @@ impl Egress {
             };
             more |= lane.fill(now, track, &self.sealer, &mut train, tally);
         }
-        if self.report_due {
-            more |= self.fill_report(now, clock, path, &mut train);
+        self.repairs.earn(tally.bytes);
+        if let Some(shape) = self.report_due {
+            more |= self.fill_report(now, clock, path, shape, &mut train);
         }
         let (size, segment_size) = train.finish()?;
         Some(Filled {
@@ -163,25 +184,97 @@ impl Egress {
         })
     }
 
+    /// Seals a train of packets that were asked for again.
+    ///
+    /// Bounded work: no more is looked up than may be asked for at once.
+    pub(crate) fn fill_repairs(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        buffer: &mut [u8],
+        tally: &mut Tally,
+    ) -> Option<Filled> {
+        let mut train = Train::new(buffer);
+        while let Some((kind, sequence)) = self.repairs.next() {
+            if !self.repair(now, path, (kind, sequence), &mut train, tally) {
+                break;
+            }
+            self.repairs.pop();
+        }
+        let (size, segment_size) = train.finish()?;
+        Some(Filled {
+            size,
+            segment_size,
+            more: self.has_repairs(),
+        })
+    }
+
+    /// Sends a packet again, or says why not. Returns whether it is done with, and not to come with
+    /// the next train.
+    fn repair(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        (kind, sequence): (MediaKind, u16),
+        train: &mut Train<'_>,
+        tally: &mut Tally,
+    ) -> bool {
+        let lane = self.lanes.iter_mut().find(|l| l.config.kind == kind);
+        let Some((lane, track)) = lane.zip(path.track(kind)) else {
+            return true;
+        };
+        let Some((index, entry)) = lane.missed(sequence, track) else {
+            tally.repairs.unknown += 1;
+            return true;
+        };
+        let at = self.quality.micros(now);
+        if self
+            .repairs
+            .was_sent(at, self.quality.spacing(), kind, sequence)
+        {
+            tally.repairs.repeated += 1;
+            return true;
+        }
+        let len = lane.repair_len(entry, &self.sealer);
+        if !self.repairs.affords(len) {
+            tally.repairs.over_budget += 1;
+            return true;
+        }
+        let Some(room) = train.room(len) else {
+            return false;
+        };
+        if lane.seal_repair(index, entry, &self.sealer, room).is_some() {
+            tally.repairs.sent += 1;
+            tally.repairs.bytes += len as u64;
+            tally.oversized += u64::from(train.commit(len));
+            self.repairs.on_sent(at, kind, sequence, len);
+        }
+        true
+    }
+
     /// Returns whether the report did not fit and is still due.
     fn fill_report(
         &mut self,
         now: Instant,
         clock: &WallClock,
         path: &Path,
+        shape: Shape,
         train: &mut Train<'_>,
     ) -> bool {
-        let compound = rtcp::compound(&self.reports(now, clock, path), &self.cname, false);
+        let reports = self.reports(now, clock, path);
+        let answers = self.quality.reference_times(now);
+        let compound = rtcp::compound(&reports, &self.cname, &answers, shape);
         if compound.is_empty() {
-            self.report_due = false;
+            self.report_due = None;
             return false;
         }
         let Some(room) = train.room(compound.len() + self.sealer.rtcp_overhead()) else {
             return true;
         };
-        self.report_due = false;
+        self.report_due = None;
         if seal_compound(&mut self.sealer, &compound, room).is_some() {
             train.commit(compound.len() + self.sealer.rtcp_overhead());
+            self.quality.on_sent(now, &reports);
         }
         false
     }
@@ -193,7 +286,8 @@ impl Egress {
         clock: &WallClock,
         path: &Path,
     ) -> Option<Vec<u8>> {
-        let compound = rtcp::compound(&self.reports(now, clock, path), &self.cname, true);
+        let reports = self.reports(now, clock, path);
+        let compound = rtcp::compound(&reports, &self.cname, &[], Shape::Last);
         if compound.is_empty() {
             return None;
         }
@@ -209,14 +303,11 @@ impl Egress {
         clock: &WallClock,
         path: &Path,
     ) -> heapless::Vec<SenderReport, 2> {
-        let by_report = path.by_report();
         self.lanes
             .iter()
             .filter(|lane| lane.packets > 0)
             .filter_map(|lane| {
-                let (ntp, timestamp) =
-                    path.track(lane.config.kind)?
-                        .moment(now, clock.ntp(now), by_report)?;
+                let (ntp, timestamp) = path.moment(now, clock.ntp(now), lane.config.kind)?;
                 Some(SenderReport {
                     ssrc: lane.config.ssrc,
                     ntp,
@@ -229,119 +320,7 @@ impl Egress {
     }
 }
 
-/// A keyframe that arrived at this time or later is fresh.
-fn fresh(now: Instant) -> Instant {
-    now.checked_sub(KEYFRAME_FRESH).unwrap_or(now)
-}
-
 fn seal_compound(sealer: &mut Sealer, compound: &[u8], room: &mut [u8]) -> Option<()> {
     room.get_mut(..compound.len())?.copy_from_slice(compound);
     sealer.seal_rtcp(room)
-}
-
-impl Lane {
-    /// Seals what fits. Returns whether something was left that did not.
-    fn fill(
-        &mut self,
-        now: Instant,
-        track: &Track,
-        sealer: &Sealer,
-        train: &mut Train<'_>,
-        tally: &mut Tally,
-    ) -> bool {
-        loop {
-            let Some((cursor, floor)) = self.stand(now, track, tally) else {
-                return false;
-            };
-            let Some(entry) = track.history().get(cursor) else {
-                return false;
-            };
-            if entry.sequence >= floor {
-                let len = RTP_HEADER_LEN + entry.payload.len() + sealer.rtp_overhead();
-                let Some(room) = train.room(len) else {
-                    return true;
-                };
-                if self.seal(entry, floor, sealer, room).is_some() {
-                    tally.packets += 1;
-                    tally.oversized += u64::from(train.commit(len));
-                }
-            }
-            self.place = Place::At {
-                cursor: cursor + 1,
-                floor,
-            };
-        }
-    }
-
-    /// Where the lane stands, after it began or fell off the history; `None` while it waits.
-    fn stand(&mut self, now: Instant, track: &Track, tally: &mut Tally) -> Option<(Position, u64)> {
-        let history = track.history();
-        if let Place::At { cursor, .. } = self.place
-            && cursor < history.tail()
-        {
-            tally.fell_off += 1;
-            self.place = Place::Awaits(fresh(now));
-        }
-        let since = match self.place {
-            Place::At { cursor, floor } => return Some((cursor, floor)),
-            Place::Awaits(since) => since,
-        };
-        let (cursor, floor) = match self.config.kind {
-            MediaKind::Video => {
-                let Some(keyframe) = track.keyframe().filter(|k| k.arrived >= since) else {
-                    // The request or the keyframe may get lost: it is asked for again.
-                    if self
-                        .asked
-                        .is_none_or(|asked| now >= asked + REQUEST_INTERVAL)
-                    {
-                        self.asked = Some(now);
-                        tally.wants_keyframe = true;
-                    }
-                    return None;
-                };
-                self.asked = None;
-                (keyframe.position, keyframe.sequence)
-            }
-            MediaKind::Audio => {
-                let newest = history.last()?;
-                (history.head() - 1, newest.sequence)
-            }
-        };
-        self.place = Place::At { cursor, floor };
-        Some((cursor, floor))
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "no payload is longer than PAYLOAD_LEN_MAX"
-    )]
-    fn seal(&mut self, entry: &Entry, floor: u64, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
-        let first = u64::from(self.config.first_index & FIRST_INDEX_MASK);
-        let base = *self.base.get_or_insert(floor.wrapping_sub(first));
-        let index = entry.sequence.wrapping_sub(base);
-        debug_assert!(
-            index < 1 << 48,
-            "a sequence number below the viewer's first"
-        );
-        let (header, rest) = room.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
-        *header = self.header(index, entry);
-        rest.get_mut(..entry.payload.len())?
-            .copy_from_slice(&entry.payload);
-        sealer.seal_rtp(self.config.ssrc, index, room)?;
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(entry.payload.len() as u32);
-        Some(())
-    }
-
-    /// RFC 3550 §5.1: version 2, no padding, no extension, no CSRCs.
-    fn header(&self, index: u64, entry: &Entry) -> [u8; RTP_HEADER_LEN] {
-        let [.., seq_high, seq_low] = index.to_be_bytes();
-        let [t0, t1, t2, t3] = entry.timestamp.to_be_bytes();
-        let [s0, s1, s2, s3] = self.config.ssrc.to_be_bytes();
-        let marker = u8::from(entry.marker) << 7;
-        let second = marker | self.config.payload_type;
-        [
-            0x80, second, seq_high, seq_low, t0, t1, t2, t3, s0, s1, s2, s3,
-        ]
-    }
 }

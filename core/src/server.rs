@@ -25,13 +25,15 @@ mod upkeep;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Config, ConfigError};
 use crate::control::Shared;
 use crate::dtls;
 use crate::ids::{RequestId, SessionId, TransportId};
+use crate::media::MediaKind;
 use crate::net::{Datagram, Interface, Transmit};
+use crate::rtcp::ReceptionReport;
 use crate::seeded::{Seeded, SeededMap};
 use crate::server::candidates::Candidates;
 use crate::server::endings::Endings;
@@ -40,7 +42,7 @@ use crate::server::paths::Paths;
 use crate::server::refusals::RefusalLog;
 use crate::server::sessions::Sessions;
 use crate::signal::{Request, Response, respond};
-use crate::stats::{Counters, EndReason, PathStats, Snapshot};
+use crate::stats::{Counters, EndReason, PathStats, Reception, Snapshot, ViewerStats};
 use crate::time::{Deadline, Deadlines, Reason, WallClock};
 
 /// Events that are kept for a driver that does not ask. The oldest are lost first.
@@ -286,6 +288,29 @@ impl Server {
         }
     }
 
+    /// How the connected viewers receive, in no particular order. Walks all sessions: for an
+    /// occasional look.
+    #[must_use]
+    pub fn viewer_stats(&self) -> Vec<ViewerStats> {
+        let viewers = self.sessions.viewers();
+        viewers
+            .map(|(session, media)| {
+                let reception = |kind| {
+                    let report = media.egress.quality().last_report(kind)?;
+                    let track = self.paths.get(media.path)?.track(kind)?;
+                    Some(reception(&report, track.codec().clock_rate))
+                };
+                ViewerStats {
+                    path: session.path_name.clone(),
+                    session: session.uuid.clone(),
+                    rtt: media.egress.quality().rtt(),
+                    video: reception(MediaKind::Video),
+                    audio: reception(MediaKind::Audio),
+                }
+            })
+            .collect()
+    }
+
     fn path_stats(&self) -> Vec<PathStats> {
         self.paths
             .iter()
@@ -308,5 +333,14 @@ impl Server {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+}
+
+/// A report in units that do not depend on the codec.
+fn reception(report: &ReceptionReport, clock_rate: u32) -> Reception {
+    Reception {
+        fraction_lost: f32::from(report.fraction_lost) / 256.0,
+        packets_lost: report.lost,
+        jitter: Duration::from_secs_f64(f64::from(report.jitter) / f64::from(clock_rate.max(1))),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A snapshot of a [`Server`](crate::Server)'s state, made when asked for.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,33 @@ pub struct PathStats {
     pub codecs: Vec<String>,
     /// Connected viewers.
     pub viewers: usize,
+}
+
+/// One connected viewer, as it says itself in its receiver reports (RFC 3550 §6.4).
+#[derive(Debug, Clone, Default)]
+pub struct ViewerStats {
+    /// The name of the path that it watches.
+    pub path: String,
+    /// The session's public id.
+    pub session: String,
+    /// The round-trip time, smoothed; `None` until the viewer has reported on a report of ours.
+    pub rtt: Option<Duration>,
+    /// How video arrives; `None` until the viewer has said so.
+    pub video: Option<Reception>,
+    /// How audio arrives.
+    pub audio: Option<Reception>,
+}
+
+/// How one stream arrives at a viewer, by its last report.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reception {
+    /// The share of packets that was lost since the report before, 0 to 1.
+    pub fraction_lost: f32,
+    /// Packets lost since the beginning. Below zero where duplicates outnumber losses: some
+    /// receivers count repairs.
+    pub packets_lost: i32,
+    /// How much the time under way varies (RFC 3550 §6.4.1).
+    pub jitter: Duration,
 }
 
 /// Totals. Every datagram that comes in is either used or counted under one drop reason.
@@ -60,6 +88,22 @@ pub struct Counters {
     pub oversized: u64,
     /// Times a viewer fell behind the history and went on at a keyframe.
     pub fell_off: u64,
+    /// Packets that viewers asked for again (RFC 4585 §6.2.1). Those that are not sent are counted
+    /// by the reason, in the next four.
+    pub nacked: u64,
+    /// Not sent again: never arrived from the publisher, gone from the history, before the
+    /// viewer's first keyframe, or still to come to it.
+    pub nacked_unknown: u64,
+    /// Not sent again: was, less than a round trip before.
+    pub nacked_repeated: u64,
+    /// Not sent again: more than [`RepairLimits`](crate::config::RepairLimits) allow.
+    pub nacked_over_budget: u64,
+    /// Not sent again: more than is remembered at once.
+    pub nacked_overflowed: u64,
+    /// Packets sent again.
+    pub repairs: u64,
+    /// Bytes of these.
+    pub repair_bytes: u64,
     /// Keyframe requests sent to publishers.
     pub keyframe_requests: u64,
     /// Sessions retired because they did not finish ICE and DTLS in time.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::control::{Control, Credentials};
-use crate::egress::LaneConfig;
+use crate::egress::{LaneConfig, RtxConfig};
 use crate::fingerprint::{Fingerprint, Hash};
 use crate::ids::{self, RequestId, SessionId};
 use crate::ingest::{Extensions, Ingest, Published};
@@ -13,9 +13,9 @@ use crate::net::Routes;
 use crate::server::Server;
 use crate::server::handshake::Handshake;
 use crate::server::sessions::{Peer, Publisher, Session, Viewer};
-use crate::signal::answer::{self, Local, Sources};
+use crate::signal::answer::{self, Local, Source, Sources};
 use crate::signal::offer::Offer;
-use crate::signal::policy::{self, DtlsRole, Plan};
+use crate::signal::policy::{self, DtlsRole, Plan, TrackPlan};
 use crate::signal::refusal::Refusal;
 use crate::signal::respond::{self, Created};
 use crate::signal::route::{Action, Routed, route};
@@ -143,20 +143,13 @@ impl Server {
         let answer = answer::view(offer, &plan, &self.local(&wish, &credentials), &sources);
         let lanes = plan
             .tracks()
-            .map(|track| LaneConfig {
-                kind: track.kind,
-                payload_type: track.payload_type,
-                ssrc: match track.kind {
-                    MediaKind::Video => video,
-                    MediaKind::Audio => audio,
-                },
-                first_index: self.rng.u16(),
-            })
+            .map(|track| self.lane(track, &sources))
             .collect();
         let viewer = Viewer {
             path: path_id,
             control: Control::new(now, &self.shared, credentials),
             lanes,
+            reduced_reports: plan.reduced_rtcp(offer),
             cname: cname.as_bytes().try_into().unwrap_or_default(),
             media: None,
         };
@@ -187,11 +180,41 @@ impl Server {
         })
     }
 
-    /// Two sources that differ (RFC 3550 §8.1).
-    fn sources(&mut self) -> (u32, u32) {
-        let video = self.rng.u32();
-        let audio = self.rng.u32();
-        (video, if audio == video { !audio } else { audio })
+    /// Sources that all differ (RFC 3550 §8.1).
+    fn sources(&mut self) -> (Source, Source) {
+        let mut drawn: heapless::Vec<u32, 4> = heapless::Vec::new();
+        while !drawn.is_full() {
+            let ssrc = self.rng.u32();
+            if !drawn.contains(&ssrc) {
+                let _ = drawn.push(ssrc);
+            }
+        }
+        let mut drawn = drawn.into_iter();
+        let mut source = || Source {
+            ssrc: drawn.next().unwrap_or_default(),
+            rtx_ssrc: drawn.next().unwrap_or_default(),
+        };
+        (source(), source())
+    }
+
+    /// What was negotiated for one track of a viewer.
+    fn lane(&mut self, track: &TrackPlan, sources: &Sources<'_>) -> LaneConfig {
+        let source = match track.kind {
+            MediaKind::Video => sources.video,
+            MediaKind::Audio => sources.audio,
+        };
+        LaneConfig {
+            kind: track.kind,
+            payload_type: track.payload_type,
+            ssrc: source.ssrc,
+            first_index: self.rng.u16(),
+            nack: track.feedback.nack,
+            rtx: track.rtx_payload_type.map(|payload_type| RtxConfig {
+                payload_type,
+                ssrc: source.rtx_ssrc,
+                first_index: self.rng.u16(),
+            }),
+        }
     }
 
     /// What every session begins with: an id, credentials, and the checks that there is room.

@@ -6,6 +6,7 @@ use is::stun::StunMessage;
 
 use crate::control;
 use crate::dtls::DATAGRAM_LEN_MAX;
+use crate::egress::RepairTally;
 use crate::ids::{self, PathId, SessionId};
 use crate::ingest;
 use crate::media::MediaKind;
@@ -183,15 +184,22 @@ impl Server {
         let Some(compound) = media.opener.open_rtcp(packet) else {
             return false;
         };
+        let egress = &mut media.egress;
+        let mut repairs = RepairTally::default();
         let mut wants_keyframe = false;
         let mut goodbye = false;
         for feedback in rtcp::feedback(compound) {
             match feedback {
-                Feedback::Keyframe { ssrc } => wants_keyframe |= media.egress.is_video(ssrc),
+                Feedback::Keyframe { ssrc } => wants_keyframe |= egress.is_video(ssrc),
+                Feedback::Nack { ssrc, lost } => egress.on_nack(ssrc, lost, &mut repairs),
+                Feedback::Report(report) => egress.on_report(now, &report),
+                Feedback::ReferenceTime { ssrc, ntp } => egress.on_reference_time(now, ssrc, ntp),
                 Feedback::Goodbye => goodbye = true,
             }
         }
+        self.count_repairs(&repairs);
         self.hear(now, id);
+        self.queue_repairs(id);
         if wants_keyframe {
             self.want_keyframe(now, id);
         }
@@ -271,10 +279,10 @@ impl Server {
                 timestamp,
             } => {
                 self.hear(now, id);
+                let ours = self.clock.ntp(received);
                 let path = self.sessions.publisher_mut(id).and_then(|p| p.path);
-                if let Some(track) = path.and_then(|path| self.paths.get_mut(path)?.track_mut(kind))
-                {
-                    track.handle_sender_report(received, ntp, timestamp);
+                if let Some(path) = path.and_then(|path| self.paths.get_mut(path)) {
+                    path.handle_sender_report(kind, received, ours, (ntp, timestamp));
                 }
             }
             ingest::Progress::Ended(reason) => return Err(reason),

@@ -7,6 +7,7 @@ use dimpl::SrtpProfile;
 use crate::egress::Egress;
 use crate::ids::{PathId, SessionId};
 use crate::net::Route;
+use crate::rtcp::schedule::Schedule;
 use crate::server::sessions::{Media, Peer};
 use crate::server::{Event, Server};
 use crate::srtp::{self, Opener, Sealer};
@@ -92,10 +93,7 @@ impl Server {
         profile: SrtpProfile,
         (sealer, opener): (Sealer, Opener),
     ) {
-        let first_report = self
-            .config
-            .report_interval
-            .mul_f64((0.5 + self.rng.fraction()) / 2.0);
+        let draw = self.rng.fraction();
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -108,11 +106,17 @@ impl Server {
         session.handshake = None;
         viewer.media = Some(Media {
             path: viewer.path,
-            egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname),
+            egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname, self.config.repair),
             opener,
             transport: route.transport,
-            report_at: now + first_report,
+            schedule: Schedule::new(
+                now,
+                self.config.report_interval,
+                viewer.reduced_reports,
+                draw,
+            ),
             report_queued: false,
+            repair_queued: false,
         });
         let path_id = viewer.path;
         let joined = Event::ViewerJoined {

@@ -1,8 +1,8 @@
-//! What goes out next, by transport: answers first, then media, then reports on their own.
+//! What goes out next, by transport: answers first, then repairs, media, and reports on their own.
 
 use std::time::Instant;
 
-use crate::egress::{Filled, Tally};
+use crate::egress::{Filled, RepairTally, Tally};
 use crate::ids::{PathId, SessionId, TransportId};
 use crate::net::{Route, Transmit};
 use crate::server::Server;
@@ -16,6 +16,7 @@ impl Server {
         buffer: &mut [u8],
     ) -> Option<Transmit> {
         self.next_answer(transport, buffer)
+            .or_else(|| self.next_repairs(now, transport, buffer))
             .or_else(|| self.next_train(now, transport, buffer))
             .or_else(|| self.next_report(now, transport, buffer))
     }
@@ -32,6 +33,47 @@ impl Server {
         None
     }
 
+    /// The next train of packets that a viewer lost. They are late already.
+    fn next_repairs(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
+        loop {
+            let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
+            let id = outbox.repairs.pop_front()?;
+            let Some((_, media)) = self.sessions.viewer_mut(id) else {
+                continue;
+            };
+            media.repair_queued = false;
+            if media.transport != transport {
+                // It has moved since.
+                self.queue_repairs(id);
+                continue;
+            }
+            if let Some((route, filled)) = self.fill(now, id, Part::Repairs, buffer) {
+                if filled.more {
+                    self.queue_repairs(id);
+                }
+                return Some(transmit(route, filled.size, filled.segment_size));
+            }
+        }
+    }
+
+    /// A viewer that waits for repairs gets its turn.
+    pub(super) fn queue_repairs(&mut self, id: SessionId) {
+        let Some((_, media)) = self.sessions.viewer_mut(id) else {
+            return;
+        };
+        if !media.egress.has_repairs() || std::mem::replace(&mut media.repair_queued, true) {
+            return;
+        }
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.transport.0)) {
+            outbox.repairs.push_back(id);
+        }
+    }
+
     /// The next viewer's train, of the path whose turn it is. Paths take turns train by train.
     fn next_train(
         &mut self,
@@ -46,7 +88,7 @@ impl Server {
                 audience.on_dequeued();
             }
             while let Some(id) = self.audience(path_id, transport).and_then(|a| a.turn()) {
-                let sent = self.fill(now, id, buffer);
+                let sent = self.fill(now, id, Part::Media, buffer);
                 let more = sent.is_some_and(|(_, filled)| filled.more);
                 if let Some(audience) = self.audience(path_id, transport).filter(|_| !more) {
                     audience.done();
@@ -87,31 +129,57 @@ impl Server {
                 // It has moved since: its next train there takes the report along.
                 continue;
             }
-            if let Some((route, filled)) = self.fill(now, id, buffer) {
+            if let Some((route, filled)) = self.fill(now, id, Part::Media, buffer) {
                 return Some(transmit(route, filled.size, filled.segment_size));
             }
         }
     }
 
     /// Seals a viewer's next train.
-    fn fill(&mut self, now: Instant, id: SessionId, buffer: &mut [u8]) -> Option<(Route, Filled)> {
+    fn fill(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        part: Part,
+        buffer: &mut [u8],
+    ) -> Option<(Route, Filled)> {
         let mut tally = Tally::default();
         let filled = self.sessions.viewer_mut(id).and_then(|(control, media)| {
             let path = self.paths.get(media.path)?;
             let route = control.selected()?;
-            let filled = media
-                .egress
-                .fill(now, &self.clock, path, buffer, &mut tally)?;
+            let egress = &mut media.egress;
+            let filled = match part {
+                Part::Media => egress.fill(now, &self.clock, path, buffer, &mut tally),
+                Part::Repairs => egress.fill_repairs(now, path, buffer, &mut tally),
+            }?;
             Some((route, filled))
         });
         self.counters.packets_out += tally.packets;
         self.counters.oversized += tally.oversized;
         self.counters.fell_off += tally.fell_off;
+        self.count_repairs(&tally.repairs);
         if tally.wants_keyframe {
             self.want_keyframe(now, id);
         }
         filled
     }
+
+    pub(super) fn count_repairs(&mut self, tally: &RepairTally) {
+        self.counters.nacked += tally.asked;
+        self.counters.nacked_unknown += tally.unknown;
+        self.counters.nacked_repeated += tally.repeated;
+        self.counters.nacked_over_budget += tally.over_budget;
+        self.counters.nacked_overflowed += tally.overflowed;
+        self.counters.repairs += tally.sent;
+        self.counters.repair_bytes += tally.bytes;
+    }
+}
+
+/// What of a viewer's is to be sent.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Media,
+    Repairs,
 }
 
 fn transmit(route: Route, size: usize, segment_size: Option<usize>) -> Transmit {

@@ -14,6 +14,8 @@ pub(super) struct Outbox {
     answers: VecDeque<(Route, Vec<u8>)>,
     /// Paths whose audience on this transport is due.
     pub(super) paths: VecDeque<PathId>,
+    /// Viewers that are to be sent something again.
+    pub(super) repairs: VecDeque<SessionId>,
     /// Viewers whose reports are due.
     pub(super) reports: VecDeque<SessionId>,
 }

@@ -12,6 +12,7 @@ use crate::ingest::Ingest;
 use crate::media::MediaKind;
 use crate::net::{Route, Routes};
 use crate::rtcp::Cname;
+use crate::rtcp::schedule::Schedule;
 use crate::server::handshake::Handshake;
 use crate::signal::Role;
 use crate::srtp::Opener;
@@ -63,6 +64,8 @@ pub(super) struct Viewer {
     pub(super) path: PathId,
     pub(super) control: Control,
     pub(super) lanes: heapless::Vec<LaneConfig, 2>,
+    /// Reduced-size RTCP was negotiated.
+    pub(super) reduced_reports: bool,
     pub(super) cname: Cname,
     /// From when it is connected.
     pub(super) media: Option<Media>,
@@ -76,10 +79,12 @@ pub(super) struct Media {
     pub(super) opener: Opener,
     /// The audience it sits in.
     pub(super) transport: TransportId,
-    /// When its next sender reports are due.
-    pub(super) report_at: Instant,
+    /// When its sender reports are due.
+    pub(super) schedule: Schedule,
     /// They wait for their turn to be sent.
     pub(super) report_queued: bool,
+    /// Repairs wait for their turn to be sent.
+    pub(super) repair_queued: bool,
 }
 
 impl Publisher {
@@ -136,7 +141,7 @@ impl Session {
             Peer::Publisher(p) => (Some(p.ingest.poll_timeout()), None),
             Peer::Viewer(v) => (
                 v.control.poll_timeout(),
-                v.media.as_ref().map(|m| m.report_at),
+                v.media.as_ref().map(|m| m.schedule.due()),
             ),
         };
         [
@@ -192,6 +197,16 @@ impl Sessions {
             }
             Peer::Publisher(_) => None,
         }
+    }
+
+    /// The connected viewers.
+    pub(super) fn viewers(&self) -> impl Iterator<Item = (&Session, &Media)> {
+        self.slab
+            .iter()
+            .filter_map(|(_, session)| match &session.peer {
+                Peer::Viewer(viewer) => Some((session, viewer.media.as_ref()?)),
+                Peer::Publisher(_) => None,
+            })
     }
 
     pub(super) fn publisher_mut(&mut self, id: SessionId) -> Option<&mut Publisher> {

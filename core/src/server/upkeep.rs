@@ -1,8 +1,9 @@
 //! What time brings: deadlines, and whose turn it is.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::ids::{PathId, SessionId};
+use crate::rtcp::schedule::SLACK;
 use crate::server::Server;
 use crate::server::sessions::{Peer, SILENCE_MAX, Session};
 use crate::stats::EndReason;
@@ -15,9 +16,6 @@ const TURNS_MAX: usize = 256;
 /// How many sessions end in one call, where many do: each takes a seal or two, and leaves two
 /// datagrams in the queue to the socket.
 const ENDINGS_MAX: usize = 256;
-
-/// Reports that fall due this soon after others go out with them: one wake-up for all.
-const REPORT_SLACK: Duration = Duration::from_millis(10);
 
 impl Server {
     pub(super) fn keep_up(&mut self, now: Instant) {
@@ -35,7 +33,7 @@ impl Server {
                 return;
             };
             let until = match next.reason {
-                Reason::Report if reports > 0 => now + REPORT_SLACK,
+                Reason::Report if reports > 0 => now + SLACK,
                 _ => now,
             };
             let Some((owner, deadline)) = self.deadlines.pop(until) else {
@@ -86,22 +84,16 @@ impl Server {
         self.drive(now, id);
     }
 
-    /// Notes that a viewer's reports are due, and when they are again: after one period, give or
-    /// take half of it (RFC 3550 §6.3.1).
+    /// Notes that a viewer's reports are due, if they are.
     fn report(&mut self, now: Instant, id: SessionId, until: Instant) {
-        let next = self
-            .config
-            .report_interval
-            .mul_f64(0.5 + self.rng.fraction());
-        let Some((_, media)) = self
-            .sessions
-            .viewer_mut(id)
-            .filter(|(_, m)| m.report_at <= until)
-        else {
+        let (period, draw) = (self.config.report_interval, self.rng.fraction());
+        let Some((_, media)) = self.sessions.viewer_mut(id) else {
             return;
         };
-        media.report_at = now + next;
-        media.egress.on_report_due();
+        let Some(shape) = media.schedule.take(now, until, period, draw) else {
+            return;
+        };
+        media.egress.on_report_due(shape);
         if std::mem::replace(&mut media.report_queued, true) {
             return;
         }

@@ -32,9 +32,18 @@ pub(crate) struct Sources<'a> {
     /// the id of the media stream.
     pub(crate) cname: &'a str,
     /// Of video.
-    pub(crate) video: u32,
+    pub(crate) video: Source,
     /// Of audio.
-    pub(crate) audio: u32,
+    pub(crate) audio: Source,
+}
+
+/// The sources of one track.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    /// Of media.
+    pub(crate) ssrc: u32,
+    /// Of repairs, where they are negotiated.
+    pub(crate) rtx_ssrc: u32,
 }
 
 /// Writes the answer for a publisher.
@@ -161,11 +170,18 @@ impl Answer<'_> {
             self.line(format_args!("a=fmtp:{rtx} apt={payload_type}"));
         }
         if let Some(sources) = self.sources {
-            let ssrc = match track.kind {
+            let Source { ssrc, rtx_ssrc } = match track.kind {
                 MediaKind::Video => sources.video,
                 MediaKind::Audio => sources.audio,
             };
-            self.line(format_args!("a=ssrc:{ssrc} cname:{}", sources.cname));
+            let cname = sources.cname;
+            if track.rtx_payload_type.is_some() {
+                self.line(format_args!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
+            }
+            self.line(format_args!("a=ssrc:{ssrc} cname:{cname}"));
+            if track.rtx_payload_type.is_some() {
+                self.line(format_args!("a=ssrc:{rtx_ssrc} cname:{cname}"));
+            }
         }
     }
 
@@ -224,6 +240,9 @@ impl Answer<'_> {
         self.line(format_args!("a=rtcp-mux"));
         if section.rtcp_rsize {
             self.line(format_args!("a=rtcp-rsize"));
+        }
+        if section.receiver_rtt {
+            self.line(format_args!("a=rtcp-xr:rcvr-rtt=all"));
         }
     }
 

@@ -118,6 +118,8 @@ pub(crate) struct Section {
     pub(crate) rtcp_mux: bool,
     /// RTCP packets need not be compound (RFC 5506).
     pub(crate) rtcp_rsize: bool,
+    /// Receivers may ask for their round-trip time (RFC 3611 §5.1: `rcvr-rtt`).
+    pub(crate) receiver_rtt: bool,
     /// ICE and DTLS: the section's own, or else the session's.
     pub(crate) transport: Transport,
     /// Payload types in order of preference, each once.
@@ -163,6 +165,9 @@ impl Section {
             direction: Direction::of(own).unwrap_or(direction),
             rtcp_mux: has(own, "rtcp-mux") || has(own, "rtcp-mux-only"),
             rtcp_rsize: has(own, "rtcp-rsize"),
+            receiver_rtt: values(own, "rtcp-xr")
+                .flat_map(|value| value.split(' '))
+                .any(|format| matches!(format, "rcvr-rtt=all" | "rcvr-rtt=sender")),
             transport: Transport::new(own).or(session),
             payloads: if is_rtp {
                 payload::payloads(media)

@@ -38,6 +38,14 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether RTCP packets need not be compound (RFC 5506): only if that is so for all tracks that
+    /// are taken, for reports speak of all.
+    pub(crate) fn reduced_rtcp(&self, offer: &Offer) -> bool {
+        self.tracks()
+            .filter_map(|track| offer.sections.get(track.m_line))
+            .all(|section| section.rtcp_rsize)
+    }
+
     /// The tracks that are taken, video first.
     pub(crate) fn tracks(&self) -> impl Iterator<Item = &TrackPlan> {
         self.video.iter().chain(&self.audio)
@@ -76,7 +84,7 @@ pub(crate) struct TrackPlan {
     pub(crate) kind: MediaKind,
     /// The payload type that is used.
     pub(crate) payload_type: u8,
-    /// The payload type of its repairs (RFC 4588). Publishers only.
+    /// The payload type of its repairs (RFC 4588).
     pub(crate) rtx_payload_type: Option<u8>,
     /// What the payload type stands for.
     pub(crate) codec: Codec,
@@ -362,6 +370,13 @@ impl Section {
             .map(|extension| extension.id)
     }
 
+    /// The payload type of the repairs of another.
+    fn rtx_for(&self, payload: &Payload) -> Option<u8> {
+        let mut payloads = self.payloads.iter();
+        let rtx = payloads.find(|rtx| rtx.repairs == Some(payload.payload_type))?;
+        Some(rtx.payload_type)
+    }
+
     fn mid_or_place(&self, m_line: usize) -> String {
         self.mid.clone().unwrap_or_else(|| m_line.to_string())
     }
@@ -373,11 +388,7 @@ fn publisher_track(m_line: usize, section: &Section) -> Result<TrackPlan, Refusa
         kind,
         offered: section.codec_names(),
     })?;
-    let rtx_payload_type = section
-        .payloads
-        .iter()
-        .find(|rtx| rtx.repairs == Some(payload.payload_type))
-        .map(|rtx| rtx.payload_type);
+    let rtx_payload_type = section.rtx_for(payload);
     let repair = section.repairs.first().copied();
     let transport_cc_id = section
         .extension(TRANSPORT_CC_URI)
@@ -423,7 +434,7 @@ fn viewer_track(m_line: usize, section: &Section, stream: &Codec) -> Result<Trac
         mid: section.mid_or_place(m_line),
         kind: stream.kind(),
         payload_type: payload.payload_type,
-        rtx_payload_type: None,
+        rtx_payload_type: section.rtx_for(payload).filter(|_| payload.feedback.nack),
         codec: codec.clone(),
         fmtp: payload.fmtp.as_deref().map(|fmtp| stream.answered(fmtp)),
         ssrc: None,
@@ -431,9 +442,8 @@ fn viewer_track(m_line: usize, section: &Section, stream: &Codec) -> Result<Trac
         transport_cc_id: None,
         mid_id: None,
         feedback: Feedback {
-            nack_pli: payload.feedback.nack_pli,
-            ccm_fir: payload.feedback.ccm_fir,
-            ..Feedback::default()
+            transport_cc: false,
+            ..payload.feedback
         },
     })
 }
@@ -720,7 +730,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_gets_keyframe_requests_and_nothing_else() {
+    fn a_viewer_may_ask_for_lost_packets_and_keyframes_and_gets_no_extensions() {
         let plan = view(
             &offer(CHROMIUM_VIEW),
             Some(&video("VP9", "")),
@@ -732,16 +742,25 @@ mod tests {
         assert_eq!(
             video.feedback,
             Feedback {
+                nack: true,
                 nack_pli: true,
                 ccm_fir: true,
-                ..Feedback::default()
+                transport_cc: false,
             }
         );
-        assert_eq!(
-            (video.transport_cc_id, video.mid_id, video.rtx_payload_type),
-            (None, None, None)
-        );
-        assert_eq!(plan.audio.unwrap().payload_type, 111);
+        assert_eq!((video.transport_cc_id, video.mid_id), (None, None));
+        assert_eq!(video.rtx_payload_type, Some(99));
+        let audio = plan.audio.unwrap();
+        assert_eq!((audio.payload_type, audio.feedback.nack), (111, false));
+    }
+
+    #[test]
+    fn repairs_have_no_payload_type_where_none_are_asked_for() {
+        let text = without(CHROMIUM_VIEW, "a=rtcp-fb:98 nack");
+        let plan = view(&offer(&text), Some(&video("VP9", "")), None).unwrap();
+        let video = plan.video.unwrap();
+        assert!(!video.feedback.nack && !video.feedback.nack_pli);
+        assert_eq!(video.rtx_payload_type, None);
     }
 
     #[test]

@@ -41,10 +41,18 @@ pub(crate) struct History {
     tail: Position,
     bytes: usize,
     limits: HistoryLimits,
-    /// At `sequence & mask`: one more than the sequence number that was recorded there last.
-    recorded: Vec<u64>,
+    /// What was recorded last at `sequence % window`.
+    recorded: Vec<Recorded>,
     /// One more than the highest sequence number recorded.
     next_sequence: u64,
+}
+
+/// Where a sequence number was recorded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recorded {
+    /// One more than the sequence number; 0: none was.
+    next: u64,
+    position: Position,
 }
 
 impl History {
@@ -55,7 +63,7 @@ impl History {
             tail: 0,
             bytes: 0,
             limits,
-            recorded: vec![0; window],
+            recorded: vec![Recorded::default(); window],
             next_sequence: 0,
         }
     }
@@ -67,17 +75,21 @@ impl History {
         if sequence + window < self.next_sequence {
             return Err(Unrecorded::TooLate);
         }
+        let position = self.head();
         let place = self.recorded.get_mut(index(sequence % window));
-        let Some(place) = place.filter(|p| **p != sequence + 1) else {
+        let Some(place) = place.filter(|p| p.next != sequence + 1) else {
             return Err(Unrecorded::Duplicate);
         };
-        *place = sequence + 1;
+        *place = Recorded {
+            next: sequence + 1,
+            position,
+        };
         self.next_sequence = self.next_sequence.max(sequence + 1);
         let now = entry.arrived;
         self.bytes += entry.payload.len();
         self.entries.push_back(entry);
         self.trim(now);
-        Ok(self.head() - 1)
+        Ok(position)
     }
 
     /// Where the next packet will stand.
@@ -92,6 +104,16 @@ impl History {
 
     pub(crate) fn get(&self, position: Position) -> Option<&Entry> {
         self.entries.get(index(position.checked_sub(self.tail)?))
+    }
+
+    /// The packet of a sequence number, and where it stands. `None`: it never came, or is gone.
+    pub(crate) fn find(&self, sequence: u64) -> Option<(Position, &Entry)> {
+        let window = self.recorded.len() as u64;
+        let recorded = self.recorded.get(index(sequence % window))?;
+        let is_here = Some(recorded.next) == sequence.checked_add(1);
+        let entry = self.get(recorded.position).filter(|_| is_here)?;
+        debug_assert_eq!(entry.sequence, sequence);
+        Some((recorded.position, entry))
     }
 
     /// One more than the highest sequence number recorded; 0 if there is none.
@@ -196,6 +218,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_packet_within_the_window_is_found_by_its_number(offsets in prop::collection::vec(0_u64..40, 1..60)) {
+            let at = start();
+            let mut history = History::new(limits());
+            for (i, offset) in offsets.into_iter().enumerate() {
+                let _ = history.record(entry(at, i as u64 + offset, 30));
+                let there: Vec<_> = (history.tail()..history.head())
+                    .map(|position| (position, history.get(position).unwrap().sequence))
+                    .collect();
+                let begin = history.next_sequence().saturating_sub(16);
+                for sequence in begin..history.next_sequence() + 20 {
+                    let found = history.find(sequence).map(|(position, entry)| (position, entry.sequence));
+                    let expected = there.iter().find(|(_, s)| *s == sequence).copied();
+                    prop_assert_eq!(found, expected);
+                }
+            }
+            prop_assert!(history.find(u64::MAX).is_none());
+        }
+
         #[test]
         fn no_sequence_number_is_recorded_twice(offsets in prop::collection::vec(0_u64..60, 1..300)) {
             let at = start();

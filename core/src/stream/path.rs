@@ -21,6 +21,9 @@ pub(crate) struct Path {
     pub(crate) audio: Option<Track>,
     /// Requests for keyframes of the video track.
     pub(crate) keyframes: KeyframeRequests,
+    /// How far our clock is ahead of the publisher's, wrapping, in NTP's fixed point; from when all
+    /// tracks have a sender report of it.
+    ahead: Option<u64>,
     /// When the path ends, if nobody publishes until then, and what its viewers are told.
     pub(crate) ends: Option<(Instant, EndReason)>,
     /// By transport.
@@ -45,6 +48,7 @@ impl Path {
             video: None,
             audio: None,
             keyframes: KeyframeRequests::default(),
+            ahead: None,
             ends: None,
             audiences,
         }
@@ -88,6 +92,7 @@ impl Path {
         debug_assert!(self.goes_on_with(&codecs));
         self.publisher = Some(publisher);
         self.ends = None;
+        self.ahead = None;
         for (track, codec) in [
             (&mut self.video, codecs.video),
             (&mut self.audio, codecs.audio),
@@ -100,10 +105,29 @@ impl Path {
         }
     }
 
-    /// Whether the tracks' timestamps are mapped to NTP time by the publisher's sender reports:
-    /// only if all have one, so that they agree with each other.
-    pub(crate) fn by_report(&self) -> bool {
-        self.tracks().all(Track::has_sender_report)
+    /// A sender report of the publisher on one of its tracks came when our clock said `ntp_now`.
+    ///
+    /// Timestamps are mapped to NTP time by these reports from when all tracks have one, so that
+    /// they agree with each other. The publisher's clock is shifted by what is between it and ours
+    /// at that moment: so viewers are told the time of one clock, whoever publishes.
+    pub(crate) fn handle_sender_report(
+        &mut self,
+        kind: MediaKind,
+        received: Instant,
+        ntp_now: u64,
+        (ntp, timestamp): (u64, u32),
+    ) {
+        if let Some(track) = self.track_mut(kind) {
+            track.handle_sender_report(received, ntp, timestamp);
+        }
+        if self.ahead.is_none() && self.tracks().all(Track::has_sender_report) {
+            self.ahead = Some(ntp_now.wrapping_sub(ntp));
+        }
+    }
+
+    /// NTP time and RTP timestamp of this moment on a track, where our clock says `ntp_now`.
+    pub(crate) fn moment(&self, now: Instant, ntp_now: u64, kind: MediaKind) -> Option<(u64, u32)> {
+        self.track(kind)?.moment(now, ntp_now, self.ahead)
     }
 
     pub(crate) fn audience(&mut self, transport: TransportId) -> Option<&mut Audience> {

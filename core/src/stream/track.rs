@@ -26,6 +26,10 @@ pub(crate) const PAYLOAD_LEN_MAX: usize = 1500 - 12 - 16 - 2;
 /// the beginning of larger keyframes; the search costs once per keyframe.
 const ACCESS_UNIT_MAX: u64 = 1024;
 
+/// How far timestamps may go back and be those of repairs or B-frames. Beyond that the publisher
+/// has set its clock anew.
+const BACK_MAX: Duration = Duration::from_secs(10);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -37,8 +41,8 @@ pub(crate) struct Track {
     keyframe: Option<Keyframe>,
     /// How the present publisher's numbers are mapped; none before its first packet.
     mapping: Option<Mapping>,
-    /// Arrival and timestamp of the packet recorded last.
-    last: Option<(Instant, u32)>,
+    /// The newest timestamp, and when it arrived first. Repairs and B-frames are older.
+    newest: Option<(Instant, u32)>,
     /// The present publisher's last sender report.
     report: Option<ReportAnchor>,
 }
@@ -103,7 +107,7 @@ impl Track {
             history: History::new(limits),
             keyframe: None,
             mapping: None,
-            last: None,
+            newest: None,
             report: None,
         }
     }
@@ -172,7 +176,7 @@ impl Track {
         match self.history.record(entry) {
             Ok(position) => {
                 self.mapping = Some(mapping);
-                self.last = Some((now, timestamp));
+                self.note_timestamp(now, timestamp);
                 let keyframe = keyframe && is_video;
                 if keyframe {
                     self.note_keyframe(now, position, sequence, timestamp);
@@ -186,10 +190,10 @@ impl Track {
     /// The mapping by which this packet follows on what was recorded last.
     fn mapping_from(&self, now: Instant, packet: &Packet) -> Mapping {
         let floor = self.history.next_sequence().max(FIRST_SEQUENCE);
-        let timestamp = match self.last {
-            Some((arrived, last)) => {
+        let timestamp = match self.newest {
+            Some((arrived, newest)) => {
                 let gap = self.ticks(now.saturating_duration_since(arrived)).max(1);
-                last.wrapping_add(gap).wrapping_sub(packet.timestamp)
+                newest.wrapping_add(gap).wrapping_sub(packet.timestamp)
             }
             None => 0,
         };
@@ -197,6 +201,15 @@ impl Track {
             sequence: floor.wrapping_sub(packet.sequence),
             timestamp,
             floor,
+        }
+    }
+
+    fn note_timestamp(&mut self, now: Instant, timestamp: u32) {
+        let back = self
+            .newest
+            .map(|(_, newest)| newest.wrapping_sub(timestamp));
+        if back.is_none_or(|back| back > self.ticks(BACK_MAX)) {
+            self.newest = Some((now, timestamp));
         }
     }
 
@@ -246,25 +259,24 @@ impl Track {
         self.report.is_some()
     }
 
-    /// NTP time and the track's RTP timestamp of this moment, by the publisher's sender report if
-    /// `by_report`, else by when packets arrive. `ntp_now` is our own clock.
-    pub(crate) fn moment(&self, now: Instant, ntp_now: u64, by_report: bool) -> Option<(u64, u32)> {
-        let (ntp, timestamp, at) = match self.report.filter(|_| by_report) {
-            Some(report) => {
-                let since = now.saturating_duration_since(report.received);
-                (
-                    report.ntp.wrapping_add(ntp_interval(since)),
-                    report.timestamp,
-                    report.received,
-                )
-            }
-            None => {
-                let (arrived, timestamp) = self.last?;
-                (ntp_now, timestamp, arrived)
-            }
-        };
-        let since = now.saturating_duration_since(at);
-        Some((ntp, timestamp.wrapping_add(self.ticks(since))))
+    /// NTP time and the track's RTP timestamp of this moment: by the publisher's sender report if
+    /// it is known how far our clock is ahead of the publisher's, else by when packets arrive.
+    /// `ntp_now` is our own clock.
+    pub(crate) fn moment(
+        &self,
+        now: Instant,
+        ntp_now: u64,
+        ahead: Option<u64>,
+    ) -> Option<(u64, u32)> {
+        if let Some((report, ahead)) = self.report.zip(ahead) {
+            let since = now.saturating_duration_since(report.received);
+            let ntp = report.ntp.wrapping_add(ntp_interval(since));
+            let timestamp = report.timestamp.wrapping_add(self.ticks(since));
+            return Some((ntp.wrapping_add(ahead), timestamp));
+        }
+        let (arrived, newest) = self.newest?;
+        let since = now.saturating_duration_since(arrived);
+        Some((ntp_now, newest.wrapping_add(self.ticks(since))))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
@@ -395,11 +407,41 @@ mod tests {
         let (mut track, at) = (video(), start());
         receive(&mut track, at, 1, 9_000, true);
         let later = at + Duration::from_millis(100);
-        assert_eq!(track.moment(later, 42, true), Some((42, 18_000)));
+        assert_eq!(track.moment(later, 42, Some(1)), Some((42, 18_000)));
         track.handle_sender_report(at, 5 << 32, 8_000);
-        let (ntp, timestamp) = track.moment(later, 42, true).unwrap();
+        let (ntp, timestamp) = track.moment(later, 42, Some(1)).unwrap();
         assert_eq!(timestamp, 17_000);
-        assert_eq!(ntp, (5 << 32) + ntp_interval(Duration::from_millis(100)));
-        assert_eq!(track.moment(later, 42, false), Some((42, 18_000)));
+        assert_eq!(
+            ntp,
+            (5 << 32) + 1 + ntp_interval(Duration::from_millis(100))
+        );
+        assert_eq!(track.moment(later, 42, None), Some((42, 18_000)));
     }
+
+    #[test]
+    fn what_goes_back_in_time_is_recorded_and_moves_no_clock() {
+        let (mut track, at) = (video(), start());
+        receive(&mut track, at, 1, 90_000, true);
+        // A P-frame, and a B-frame before it in time.
+        receive(&mut track, at + MS * 40, 2, 97_200, false);
+        let recorded = receive(&mut track, at + MS * 60, 3, 93_600, false);
+        assert_eq!(recorded, Received::Recorded { keyframe: false });
+        assert_eq!(track.history().last().unwrap().timestamp, 93_600);
+        let by_arrival = track.moment(at + MS * 60, 0, None).unwrap().1;
+        assert_eq!(by_arrival, 97_200 + 1800);
+
+        track.begin(track.codec().clone());
+        receive(&mut track, at + MS * 80, 900, 5, true);
+        assert_eq!(track.history().last().unwrap().timestamp, 97_200 + 3600);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_anew_is_followed() {
+        let (mut track, at) = (video(), start());
+        receive(&mut track, at, 1, 90_000_000, true);
+        receive(&mut track, at + MS * 40, 2, 1000, false);
+        assert_eq!(track.moment(at + MS * 40, 0, None).unwrap().1, 1000);
+    }
+
+    const MS: Duration = Duration::from_millis(1);
 }

@@ -21,8 +21,14 @@ const LOCAL: Local<'_> = Local {
 
 const SOURCES: Sources<'_> = Sources {
     cname: "stream7",
-    video: 111_111,
-    audio: 222_222,
+    video: Source {
+        ssrc: 111_111,
+        rtx_ssrc: 111_112,
+    },
+    audio: Source {
+        ssrc: 222_222,
+        rtx_ssrc: 222_223,
+    },
 };
 
 fn answer_to_publisher(text: &str) -> String {
@@ -127,7 +133,7 @@ fn a_browser_that_publishes_is_told_two_extensions_only() {
 }
 
 #[test]
-fn a_browser_that_watches_is_told_sources_and_no_extensions() {
+fn a_browser_that_watches_is_told_sources_and_how_to_ask_for_lost_packets() {
     let text = include_str!("../testdata/chromium-view.sdp");
     let answer = answer_to_viewer(text, Some(&codec("VP8")), Some(&codec("opus")));
     assert!(
@@ -135,18 +141,31 @@ fn a_browser_that_watches_is_told_sources_and_no_extensions() {
         "{answer}"
     );
     let video = lines(&answer, 1);
-    assert!(video[0].ends_with("RTP/SAVPF 96"), "{}", video[0]);
-    assert!(!answer.contains("a=extmap") && !answer.contains("rtx"));
+    assert!(video[0].ends_with("RTP/SAVPF 96 97"), "{}", video[0]);
+    assert!(!answer.contains("a=extmap") && !answer.contains("transport-cc"));
     for line in [
         "a=sendonly",
         "a=msid:stream7 video",
         "a=ssrc:111111 cname:stream7",
         "a=rtcp-fb:96 ccm fir",
         "a=rtcp-fb:96 nack pli",
+        "a=rtcp-fb:96 nack",
+        "a=rtpmap:97 rtx/90000",
+        "a=fmtp:97 apt=96",
+        "a=ssrc-group:FID 111111 111112",
+        "a=ssrc:111112 cname:stream7",
+        "a=rtcp-rsize",
+        "a=rtcp-xr:rcvr-rtt=all",
     ] {
         assert!(video.contains(&line), "{line}");
     }
+    // It offers none for audio.
     let audio = lines(&answer, 2);
+    assert!(
+        !audio
+            .iter()
+            .any(|line| line.contains("nack") || line.contains("FID"))
+    );
     assert!(audio.contains(&"a=fmtp:111 minptime=10;useinbandfec=1"));
     assert!(audio.contains(&"a=ssrc:222222 cname:stream7"));
     let application = lines(&answer, 3);
@@ -253,16 +272,14 @@ fn str0m_as_a_viewer_accepts_the_answer_and_expects_our_sources() {
             .iter()
             .find(|params| params.pt() == payload_type);
         assert_eq!(params.unwrap().spec().codec, expected);
+        let mut api = client.direct_api();
+        let stream = api.stream_rx(&SOURCES.video.ssrc.into());
+        let rtx = stream.and_then(|stream| stream.rtx());
+        assert_eq!(rtx, Some(SOURCES.video.rtx_ssrc.into()));
         assert!(
             client
                 .direct_api()
-                .stream_rx(&SOURCES.video.into())
-                .is_some()
-        );
-        assert!(
-            client
-                .direct_api()
-                .stream_rx(&SOURCES.audio.into())
+                .stream_rx(&SOURCES.audio.ssrc.into())
                 .is_some()
         );
     }

@@ -1,0 +1,259 @@
+//! One track on its way to one viewer: where it stands, and how its packets become the viewer's.
+
+use std::time::{Duration, Instant};
+
+use crate::egress::Tally;
+use crate::egress::train::Train;
+use crate::media::MediaKind;
+use crate::srtp::{RTP_HEADER_LEN, Sealer};
+use crate::stream::history::{Entry, Position};
+use crate::stream::keyframes::REQUEST_INTERVAL;
+use crate::stream::track::Track;
+
+/// A keyframe this old still serves a viewer that begins. Older ones would begin the picture
+/// sooner and then run through more than this much at once.
+const KEYFRAME_FRESH: Duration = Duration::from_millis(500);
+
+/// First indices lie below this.
+const FIRST_INDEX_MASK: u16 = 0x7fff;
+
+/// Bytes that a repair of its own source has before the payload: the original sequence number (RFC
+/// 4588 §4).
+const RTX_HEADER_LEN: usize = 2;
+
+/// What a viewer negotiated for one track.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneConfig {
+    pub(crate) kind: MediaKind,
+    pub(crate) payload_type: u8,
+    pub(crate) ssrc: u32,
+    /// Where its packet indices begin; only the lower 15 bits count.
+    pub(crate) first_index: u16,
+    /// It may ask for lost packets.
+    pub(crate) nack: bool,
+    /// Where these are sent; `None`: as they were sent first.
+    pub(crate) rtx: Option<RtxConfig>,
+}
+
+/// The source that repairs are sent by (RFC 4588).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RtxConfig {
+    pub(crate) payload_type: u8,
+    pub(crate) ssrc: u32,
+    /// Where its packet indices begin; only the lower 15 bits count.
+    pub(crate) first_index: u16,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(super) config: LaneConfig,
+    place: Place,
+    /// The index is the sequence number less this. Set once, when the first packet is sent.
+    base: Option<u64>,
+    /// The highest index that was sent.
+    highest: u64,
+    /// When it last said that it waits for a keyframe.
+    asked: Option<Instant>,
+    /// Since the beginning, wrapping (RFC 3550 §6.4.1).
+    pub(super) packets: u32,
+    pub(super) octets: u32,
+    /// Repairs sent by a source of their own.
+    rtx_packets: u64,
+}
+
+/// Where a lane stands.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Before a keyframe that arrived at this time or later. Audio: before the next packet.
+    Awaits(Instant),
+    At {
+        /// The next packet to send.
+        cursor: Position,
+        /// Packets with lower sequence numbers came before the viewer began.
+        floor: u64,
+    },
+}
+
+/// A keyframe that arrived at this time or later is fresh.
+fn fresh(now: Instant) -> Instant {
+    now.checked_sub(KEYFRAME_FRESH).unwrap_or(now)
+}
+
+impl Lane {
+    /// Stands before the newest keyframe if that is fresh, or before the next.
+    pub(super) fn new(now: Instant, config: LaneConfig) -> Self {
+        Self {
+            config,
+            place: Place::Awaits(fresh(now)),
+            base: None,
+            highest: 0,
+            asked: None,
+            packets: 0,
+            octets: 0,
+            rtx_packets: 0,
+        }
+    }
+
+    /// Seals what fits. Returns whether something was left that did not.
+    pub(super) fn fill(
+        &mut self,
+        now: Instant,
+        track: &Track,
+        sealer: &Sealer,
+        train: &mut Train<'_>,
+        tally: &mut Tally,
+    ) -> bool {
+        loop {
+            let Some((cursor, floor)) = self.stand(now, track, tally) else {
+                return false;
+            };
+            let Some(entry) = track.history().get(cursor) else {
+                return false;
+            };
+            if entry.sequence >= floor {
+                let len = RTP_HEADER_LEN + entry.payload.len() + sealer.rtp_overhead();
+                let Some(room) = train.room(len) else {
+                    return true;
+                };
+                if self.seal(entry, floor, sealer, room).is_some() {
+                    tally.packets += 1;
+                    tally.bytes += len;
+                    tally.oversized += u64::from(train.commit(len));
+                }
+            }
+            self.place = Place::At {
+                cursor: cursor + 1,
+                floor,
+            };
+        }
+    }
+
+    /// Where the lane stands, after it began or fell off the history; `None` while it waits.
+    fn stand(&mut self, now: Instant, track: &Track, tally: &mut Tally) -> Option<(Position, u64)> {
+        let history = track.history();
+        if let Place::At { cursor, .. } = self.place
+            && cursor < history.tail()
+        {
+            tally.fell_off += 1;
+            self.place = Place::Awaits(fresh(now));
+        }
+        let since = match self.place {
+            Place::At { cursor, floor } => return Some((cursor, floor)),
+            Place::Awaits(since) => since,
+        };
+        let (cursor, floor) = match self.config.kind {
+            MediaKind::Video => {
+                let Some(keyframe) = track.keyframe().filter(|k| k.arrived >= since) else {
+                    // The request or the keyframe may get lost: it is asked for again.
+                    if self
+                        .asked
+                        .is_none_or(|asked| now >= asked + REQUEST_INTERVAL)
+                    {
+                        self.asked = Some(now);
+                        tally.wants_keyframe = true;
+                    }
+                    return None;
+                };
+                self.asked = None;
+                (keyframe.position, keyframe.sequence)
+            }
+            MediaKind::Audio => {
+                let newest = history.last()?;
+                (history.head() - 1, newest.sequence)
+            }
+        };
+        self.place = Place::At { cursor, floor };
+        Some((cursor, floor))
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no payload is longer than PAYLOAD_LEN_MAX"
+    )]
+    fn seal(&mut self, entry: &Entry, floor: u64, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
+        let first = first_index(self.config.first_index);
+        let base = *self.base.get_or_insert(floor.wrapping_sub(first));
+        let index = entry.sequence.wrapping_sub(base);
+        debug_assert!(
+            index < 1 << 48,
+            "a sequence number below the viewer's first"
+        );
+        self.seal_at(index, entry, sealer, room)?;
+        self.highest = self.highest.max(index);
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(entry.payload.len() as u32);
+        Some(())
+    }
+
+    /// Seals a packet under an index that is its own for good: twice gives the same bytes.
+    fn seal_at(&self, index: u64, entry: &Entry, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
+        let (header, rest) = room.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
+        *header = rtp_header(self.config.payload_type, self.config.ssrc, index, entry);
+        rest.get_mut(..entry.payload.len())?
+            .copy_from_slice(&entry.payload);
+        sealer.seal_rtp(self.config.ssrc, index, room)
+    }
+
+    /// The packet that a viewer misses under a sequence number, and its index. `None`: it never
+    /// came, or is gone, or the viewer was never to have it, or will have it in its turn.
+    pub(super) fn missed<'a>(&self, sequence: u16, track: &'a Track) -> Option<(u64, &'a Entry)> {
+        let Place::At { cursor, floor } = self.place else {
+            return None;
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "sequence numbers are the lower bits of indices"
+        )]
+        let age = (self.highest as u16).wrapping_sub(sequence);
+        let index = self.highest.checked_sub(age.into())?;
+        let wanted = index.checked_add(self.base?)?;
+        let (position, entry) = track.history().find(wanted)?;
+        (wanted >= floor && position < cursor).then_some((index, entry))
+    }
+
+    /// How long a repair is.
+    pub(super) fn repair_len(&self, entry: &Entry, sealer: &Sealer) -> usize {
+        let rtx = self.config.rtx.map_or(0, |_| RTX_HEADER_LEN);
+        RTP_HEADER_LEN + rtx + entry.payload.len() + sealer.rtp_overhead()
+    }
+
+    /// Seals a packet once more: by the source of repairs, or as it was the first time.
+    pub(super) fn seal_repair(
+        &mut self,
+        index: u64,
+        entry: &Entry,
+        sealer: &Sealer,
+        room: &mut [u8],
+    ) -> Option<()> {
+        let Some(rtx) = self.config.rtx else {
+            return self.seal_at(index, entry, sealer, room);
+        };
+        let rtx_index = first_index(rtx.first_index) + self.rtx_packets;
+        let (header, rest) = room.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
+        *header = rtp_header(rtx.payload_type, rtx.ssrc, rtx_index, entry);
+        let (original, rest) = rest.split_first_chunk_mut::<RTX_HEADER_LEN>()?;
+        let [.., high, low] = index.to_be_bytes();
+        *original = [high, low];
+        rest.get_mut(..entry.payload.len())?
+            .copy_from_slice(&entry.payload);
+        // Whatever comes of it: no index is used twice.
+        self.rtx_packets += 1;
+        sealer.seal_rtp(rtx.ssrc, rtx_index, room)
+    }
+}
+
+fn first_index(drawn: u16) -> u64 {
+    u64::from(drawn & FIRST_INDEX_MASK)
+}
+
+/// RFC 3550 §5.1: version 2, no padding, no extension, no CSRCs.
+fn rtp_header(payload_type: u8, ssrc: u32, index: u64, entry: &Entry) -> [u8; RTP_HEADER_LEN] {
+    let [.., seq_high, seq_low] = index.to_be_bytes();
+    let [t0, t1, t2, t3] = entry.timestamp.to_be_bytes();
+    let [s0, s1, s2, s3] = ssrc.to_be_bytes();
+    let second = u8::from(entry.marker) << 7 | payload_type;
+    [
+        0x80, second, seq_high, seq_low, t0, t1, t2, t3, s0, s1, s2, s3,
+    ]
+}
