@@ -127,8 +127,9 @@ impl Egress {
         };
         let count = u64::from(1 + lost.following.count_ones());
         tally.asked += count;
-        if !self.repairs.ask(kind, lost) {
-            tally.overflowed += count;
+        match self.repairs.ask(kind, lost) {
+            Some(known) => tally.repeated += u64::from(known),
+            None => tally.overflowed += count,
         }
     }
 

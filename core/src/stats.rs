@@ -94,7 +94,7 @@ pub struct Counters {
     /// Not sent again: never arrived from the publisher, gone from the history, before the
     /// viewer's first keyframe, or still to come to it.
     pub nacked_unknown: u64,
-    /// Not sent again: was, less than a round trip before.
+    /// Not sent again: is about to be, or was, less than a round trip before.
     pub nacked_repeated: u64,
     /// Not sent again: more than [`RepairLimits`](crate::config::RepairLimits) allow.
     pub nacked_over_budget: u64,

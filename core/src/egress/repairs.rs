@@ -76,14 +76,16 @@ impl Repairs {
         }
     }
 
-    /// Notes what is asked for. Returns whether there was room.
-    pub(super) fn ask(&mut self, kind: MediaKind, lost: Lost) -> bool {
+    /// Notes what is asked for. Returns how many of these packets wait already; `None`: there was
+    /// no room.
+    pub(super) fn ask(&mut self, kind: MediaKind, lost: Lost) -> Option<u32> {
         let same = |run: &&mut Run| run.kind == kind && run.lost.first == lost.first;
         if let Some(run) = self.asked.iter_mut().find(same) {
+            let known = run.lost.following & lost.following;
             run.lost.following |= lost.following;
-            return true;
+            return Some(1 + known.count_ones());
         }
-        self.asked.push_back(Run { kind, lost }).is_ok()
+        self.asked.push_back(Run { kind, lost }).ok().map(|()| 0)
     }
 
     /// The packet that was asked for first.
@@ -202,12 +204,13 @@ mod tests {
     fn what_is_asked_for_while_the_queue_is_full_is_refused() {
         let mut repairs = Repairs::new(limits());
         for n in 0..ASKED_MAX as u16 {
-            assert!(repairs.ask(VIDEO, lost(n * 100, u16::MAX)));
+            assert_eq!(repairs.ask(VIDEO, lost(n * 100, u16::MAX)), Some(0));
         }
-        assert!(!repairs.ask(VIDEO, lost(5000, 0)));
-        assert!(
+        assert_eq!(repairs.ask(VIDEO, lost(5000, 0)), None);
+        assert_eq!(
             repairs.ask(VIDEO, lost(0, 1)),
-            "that one is asked for already"
+            Some(2),
+            "these wait already"
         );
         assert_eq!(drain(&mut repairs).len(), ASKED_MAX * 17);
     }
@@ -233,7 +236,7 @@ mod tests {
             let mut asked = BTreeSet::new();
             let mut firsts = BTreeSet::new();
             for (first, following) in runs {
-                prop_assert!(repairs.ask(VIDEO, lost(first, following)));
+                prop_assert!(repairs.ask(VIDEO, lost(first, following)).is_some());
                 firsts.insert(first);
                 asked.extend(lost(first, following).sequences());
             }

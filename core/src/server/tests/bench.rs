@@ -34,6 +34,7 @@ pub(super) struct Client {
     /// Its own ufrag.
     pub(super) name: String,
     pub(super) location: String,
+    pub(super) answer: String,
     pub(super) connected: bool,
     pub(super) keying: Option<(KeyingMaterial, SrtpProfile)>,
     pub(super) srtp: Option<(Sealer, Opener)>,
@@ -165,6 +166,16 @@ impl Bench {
         (payload_type, codec): (u8, &str),
     ) -> Client {
         let offer = offer(certificate, uri.ends_with("whip"), payload_type, codec);
+        self.join_offering(uri, remote, certificate, offer)
+    }
+
+    pub(super) fn join_offering(
+        &mut self,
+        uri: &str,
+        remote: &str,
+        certificate: &DtlsCertificate,
+        offer: String,
+    ) -> Client {
         let response = self.request("POST", uri, offer);
         assert_eq!(response.status(), 201, "{:?}", response.body());
         let answer = String::from_utf8(response.body().to_vec()).unwrap();
@@ -172,16 +183,18 @@ impl Bench {
             let line = answer.lines().find_map(|line| line.strip_prefix(key));
             line.unwrap().to_owned()
         };
+        let (ufrag, password) = (get("a=ice-ufrag:"), get("a=ice-pwd:"));
         let config = dimpl::Config::builder().build().unwrap();
         let mut dtls = Dtls::new_12(Arc::new(config), certificate.clone(), self.now);
         dtls.set_active(true);
         Client {
             dtls,
             remote: address(remote),
-            ufrag: get("a=ice-ufrag:"),
-            password: get("a=ice-pwd:"),
+            ufrag,
+            password,
             name: "peer".to_owned(),
             location: response.headers()["location"].to_str().unwrap().to_owned(),
+            answer,
             connected: false,
             keying: None,
             srtp: None,
