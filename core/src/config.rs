@@ -167,14 +167,27 @@ impl Default for Config {
     }
 }
 
+/// The highest bitrate of which a history can hold a second, in Mbit/s.
+pub const HISTORY_MBPS_MAX: i64 = 160;
+
+impl HistoryLimits {
+    /// Holds a second of a track of this bitrate, with some to spare: in packets of 610 bytes on
+    /// average or more. Above [`HISTORY_MBPS_MAX`] a server does not take it.
+    #[must_use]
+    pub fn for_mbps(mbps: u32) -> Self {
+        let mbps = usize::try_from(mbps).unwrap_or(usize::MAX);
+        Self {
+            packets: (mbps.saturating_mul(4096) / 20).max(1),
+            bytes: (mbps.saturating_mul(4 << 20) / 20).max(1),
+            age: Duration::from_secs(2),
+        }
+    }
+}
+
 impl Default for HistoryLimits {
     /// A second of 20 Mbit/s.
     fn default() -> Self {
-        Self {
-            packets: 4096,
-            bytes: 4 << 20,
-            age: Duration::from_secs(2),
-        }
+        Self::for_mbps(20)
     }
 }
 

@@ -4,11 +4,12 @@ mod hosts;
 mod lists;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Parser, ValueEnum};
 use kvill_core::Config;
-use kvill_core::config::{IceServer, SrtpPolicy};
+use kvill_core::config::{HISTORY_MBPS_MAX, HistoryLimits, IceServer, SrtpPolicy};
 
 use crate::address::parse_listen_address;
 use crate::http::Limits;
@@ -87,6 +88,26 @@ pub struct Arguments {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub override_publisher: bool,
 
+    /// Keeps the viewers of a path so long after its publisher left: they go on with the next one,
+    /// and need not reconnect.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(..=86_400)
+    )]
+    pub publisher_grace: u64,
+
+    /// Remembers a second of a track of this bitrate, to send again what a viewer lost. Takes some
+    /// 200 KiB per Mbit/s and track, however many viewers there are.
+    #[arg(
+        long,
+        value_name = "MBPS",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=HISTORY_MBPS_MAX)
+    )]
+    pub history_mbps: u32,
+
     /// Chooses the SRTP ciphers: AES-GCM where the peer has it, or AES-GCM and nothing else.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Srtp::PreferAead)]
     pub srtp: Srtp,
@@ -133,6 +154,8 @@ impl Arguments {
             ice_servers: self.ice_servers,
             allow_origins: self.allow_origins,
             override_publisher: self.override_publisher,
+            publisher_grace: Duration::from_secs(self.publisher_grace),
+            history: HistoryLimits::for_mbps(self.history_mbps),
             srtp: self.srtp.into(),
             ..Config::default()
         };
@@ -218,6 +241,28 @@ mod tests {
         assert!(overrides(&["--override-publisher=true"]));
         assert!(!overrides(&["--override-publisher", "false"]));
         assert!(parse(&["--override-publisher"]).is_err());
+    }
+
+    #[test]
+    fn viewers_wait_and_histories_hold_as_long_as_is_said() {
+        let config = |arguments: &[&str]| {
+            let settings = parse(arguments).unwrap().into_settings().unwrap();
+            settings.config
+        };
+        let usual = config(&[]);
+        assert_eq!(usual.publisher_grace, Config::default().publisher_grace);
+        assert_eq!(usual.history, HistoryLimits::default());
+        let other = config(&["--publisher-grace=0", "--history-mbps=160"]);
+        assert_eq!(other.publisher_grace, Duration::ZERO);
+        assert_eq!(other.history.bytes, 8 * usual.history.bytes);
+        for bad in [
+            "--publisher-grace=86401",
+            "--history-mbps=0",
+            "--history-mbps=161",
+        ] {
+            let error = parse(&[bad]).unwrap_err();
+            assert!(error.contains(".."), "{error}");
+        }
     }
 
     #[test]
