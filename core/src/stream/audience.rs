@@ -19,8 +19,10 @@ pub(crate) struct Audience {
 }
 
 impl Audience {
+    /// The viewer takes its place, and has a turn: after those who are still to be visited.
     pub(crate) fn admit(&mut self, viewer: SessionId) {
-        self.viewers.push(viewer);
+        let place = (self.next + self.remaining).min(self.viewers.len());
+        self.viewers.insert(place, viewer);
         self.remaining += 1;
     }
 
@@ -81,6 +83,10 @@ impl Audience {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn viewer(slot: u32) -> SessionId {
@@ -173,5 +179,86 @@ mod tests {
         assert!(!audience.enqueue());
         audience.on_dequeued();
         assert!(audience.enqueue());
+    }
+
+    #[test]
+    fn regress_who_comes_between_rounds_has_the_turn_itself() {
+        let mut audience = Audience::default();
+        for slot in 0..3 {
+            audience.admit(viewer(slot));
+        }
+        round(&mut audience);
+        audience.admit(viewer(3));
+        assert_eq!(round(&mut audience), [3]);
+        audience.alert();
+        audience.done();
+        audience.done();
+        audience.admit(viewer(4));
+        assert_eq!(round(&mut audience), [2, 4, 3]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        Admit,
+        Retire(usize),
+        Alert,
+        Visit,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            2 => Just(Act::Admit),
+            1 => (0_usize..40).prop_map(Act::Retire),
+            2 => Just(Act::Alert),
+            8 => Just(Act::Visit),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn who_is_due_is_visited_and_nobody_waits_for_ever(acts in prop::collection::vec(act(), 1..300)) {
+            let mut audience = Audience::default();
+            // Who is there: whether it is due, and how many were visited since it could have been.
+            let mut model: BTreeMap<SessionId, (bool, usize)> = BTreeMap::new();
+            let mut most = 0;
+            for (slot, act) in (0..).zip(acts) {
+                match act {
+                    Act::Admit => {
+                        audience.admit(viewer(slot));
+                        model.insert(viewer(slot), (true, 0));
+                    }
+                    Act::Retire(which) => {
+                        let leaver = model.keys().nth(which % model.len().max(1)).copied();
+                        if let Some(leaver) = leaver {
+                            let any_due = model.values().any(|(due, _)| *due);
+                            model.remove(&leaver);
+                            audience.retire(leaver);
+                            model.values_mut().for_each(|(due, _)| *due |= any_due);
+                        }
+                    }
+                    Act::Alert => {
+                        audience.alert();
+                        model.values_mut().for_each(|(due, _)| *due = true);
+                    }
+                    Act::Visit => {
+                        let turn = audience.turn();
+                        prop_assert_eq!(turn.is_some(), model.values().any(|(due, _)| *due));
+                        let Some(turn) = turn else { continue };
+                        prop_assert!(model[&turn].0, "{:?} has no turn", turn);
+                        for (due, waited) in model.values_mut() {
+                            *waited += usize::from(*due);
+                        }
+                        model.insert(turn, (false, 0));
+                        audience.done();
+                    }
+                }
+                most = most.max(model.len());
+                prop_assert_eq!(audience.len(), model.len());
+                let longest = model.values().map(|(_, waited)| *waited).max();
+                prop_assert!(longest.unwrap_or(0) <= 2 * most, "somebody starves");
+            }
+            let due = model.values().filter(|(due, _)| *due).count();
+            prop_assert_eq!(round(&mut audience).len(), due);
+        }
     }
 }
