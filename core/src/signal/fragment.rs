@@ -44,7 +44,7 @@ impl Fragment {
         let mut fragment = Self::default();
         // What holds where a section does not say its own.
         let mut session = (None, None);
-        let mut in_section = false;
+        let mut sections = 0_usize;
         let mut is_ice = false;
         for line in text.split(['\n', '\r']).map(str::trim) {
             let (key, value) = match line.split_once('=') {
@@ -53,12 +53,14 @@ impl Fragment {
                 _ => return Err(not_one(&format!("{:?} is no line of SDP", shown(line)))),
             };
             match key {
-                "m" if !in_section => {
-                    in_section = true;
-                    session = (fragment.ufrag.take(), fragment.pwd.take());
-                    fragment.section = Section::of(value);
+                "m" => {
+                    sections += 1;
+                    if sections == 1 {
+                        session = (fragment.ufrag.take(), fragment.pwd.take());
+                        fragment.section = Section::of(value);
+                    }
                 }
-                "a" => is_ice |= fragment.attribute(value)?,
+                "a" => is_ice |= fragment.attribute(value, sections)?,
                 _ => {}
             }
         }
@@ -70,9 +72,9 @@ impl Fragment {
         Ok(fragment)
     }
 
-    /// Takes in an attribute. Returns whether it is one of ICE. Of several the first counts: all
-    /// sections of a bundle say the same.
-    fn attribute(&mut self, attribute: &str) -> Result<bool, Refusal> {
+    /// Takes in an attribute, which stands behind so many `m=` lines. Returns whether it is one of
+    /// ICE. Of several the first counts: all sections of a bundle say the same.
+    fn attribute(&mut self, attribute: &str, sections: usize) -> Result<bool, Refusal> {
         let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
         let value = value.trim();
         match name {
@@ -82,6 +84,7 @@ impl Fragment {
             "end-of-candidates" => self.ended = true,
             "mid" => {
                 if let Some(section) = &mut self.section
+                    && sections == 1
                     && section.mid.is_none()
                     && is_token(value)
                 {
@@ -191,6 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn regress_a_section_without_a_name_does_not_get_that_of_the_next() {
+        let fragment = read("a=ice-ufrag:us\nm=audio 9 X 0\nm=video 9 X 0\na=mid:v");
+        let section = fragment.section.unwrap();
+        assert_eq!((section.media.as_str(), section.mid), ("audio", None));
+    }
+
+    #[test]
     fn what_is_written_is_read_again() {
         let candidates = "a=candidate:1 1 udp 1 10.0.0.1 5 typ host\r\n";
         for section in [
@@ -252,5 +262,78 @@ mod tests {
                 }
             }
         }
+
+        #[test]
+        fn any_half_of_a_restart_is_read_as_it_was_written(
+            ufrag in "[!-9;-~]{1,32}",
+            pwd in "[!-9;-~]{1,64}",
+            media in "[a-z]{1,9}",
+            mid in proptest::option::of("[a-zA-Z0-9_.-]{1,16}"),
+            has_section in any::<bool>(),
+            count in 0_usize..5,
+        ) {
+            let section = has_section.then_some(Section { media, mid });
+            let candidates = "a=candidate:1 1 udp 1 10.0.0.1 5 typ host\r\n".repeat(count);
+            let text = write(&ufrag, &pwd, &candidates, section.as_ref());
+            let expected = Fragment {
+                ufrag: Some(ufrag),
+                pwd: Some(pwd),
+                section,
+                candidates: count,
+                ended: true,
+            };
+            prop_assert_eq!(read(&text), expected);
+        }
+
+        #[test]
+        fn where_the_lines_stand_decides_whose_they_are(
+            session in proptest::collection::vec(line(), 0..5),
+            sections in proptest::collection::vec(proptest::collection::vec(line(), 0..5), 0..3),
+            end in prop_oneof![Just("\n"), Just("\r"), Just("\r\n")],
+        ) {
+            let mut text = session.join(end);
+            for (place, section) in sections.iter().enumerate() {
+                text += &format!("{end}m=video{place} 9 X 0{end}{}", section.join(end));
+            }
+            // All sections together go before the session, and in each of both the first counts.
+            let inside = sections.concat();
+            let first = |name: &str| {
+                let of = |lines: &[String]| {
+                    lines.iter().find_map(|line| line.strip_prefix(name).map(str::to_owned))
+                };
+                of(&inside).or_else(|| of(&session))
+            };
+            let of_first = sections.first().map(|lines| {
+                let mid = lines.iter().find_map(|line| line.strip_prefix("a=mid:"));
+                Section {
+                    media: "video0".to_owned(),
+                    mid: mid.map(str::to_owned),
+                }
+            });
+            let all: Vec<_> = session.iter().chain(&inside).collect();
+            let is_ice = all.iter().any(|line| !line.starts_with("b=") && !line.starts_with("a=x"));
+            let expected = Fragment {
+                ufrag: first("a=ice-ufrag:"),
+                pwd: first("a=ice-pwd:"),
+                section: of_first,
+                candidates: all.iter().filter(|line| line.starts_with("a=candidate:")).count(),
+                ended: all.iter().any(|line| *line == "a=end-of-candidates"),
+            };
+            let read = Fragment::parse(text.as_bytes()).ok();
+            prop_assert_eq!(read, is_ice.then_some(expected));
+        }
+    }
+
+    /// A line that may stand anywhere.
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "a=ice-ufrag:[a-z]{1,4}",
+            "a=ice-pwd:[a-z]{1,4}",
+            "a=mid:[a-z0-9]{1,4}",
+            "a=candidate:[ -~]{0,8}",
+            Just("a=end-of-candidates".to_owned()),
+            Just("a=x:y".to_owned()),
+            Just("b=AS:1".to_owned()),
+        ]
     }
 }
