@@ -269,6 +269,8 @@ impl std::fmt::Debug for Ice {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::ids::TransportId;
 
@@ -443,5 +445,139 @@ mod tests {
         assert_eq!(told(&ice, 1), Told::CurrentWhole);
         assert_eq!(told(&ice, 0), Told::Past);
         assert_eq!(ice.told(Some("peer0"), None), Told::Past);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        /// A request of the generation so many before the current one.
+        Check {
+            back: u32,
+            port: u16,
+            controlling: bool,
+            nominates: bool,
+        },
+        /// A request that has come before, from elsewhere.
+        Repeat {
+            which: usize,
+            port: u16,
+        },
+        Restart,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        let check = (0_u32..4, 1_u16..5, prop::bool::weighted(0.9), any::<bool>());
+        prop_oneof![
+            6 => check.prop_map(|(back, port, controlling, nominates)| Act::Check {
+                back,
+                port,
+                controlling,
+                nominates,
+            }),
+            2 => (any::<usize>(), 5_u16..9).prop_map(|(which, port)| Act::Repeat { which, port }),
+            1 => Just(Act::Restart),
+        ]
+    }
+
+    /// Generations by their numbers, and which of them count.
+    #[derive(Default)]
+    struct Model {
+        current: u32,
+        previous: Option<u32>,
+        past: VecDeque<u32>,
+        nominated: Vec<u32>,
+        heard: Vec<u32>,
+        selected: Option<u16>,
+    }
+
+    impl Model {
+        fn answers(&self, generation: u32) -> bool {
+            generation == self.current
+                || (Some(generation) == self.previous && !self.nominated.contains(&self.current))
+        }
+
+        fn restart(&mut self) {
+            let worked = |generation| self.nominated.contains(&generation);
+            let past = match self.previous {
+                Some(previous) if worked(previous) && !worked(self.current) => Some(self.current),
+                _ => self.previous.replace(self.current),
+            };
+            self.past.extend(past);
+            if self.past.len() > PAST_MAX {
+                self.past.pop_front();
+            }
+            self.current += 1;
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn generations_are_answered_and_obeyed_as_the_model_says(
+            acts in prop::collection::vec(act(), 1..40),
+        ) {
+            let mut ice = Ice::new(names(0), hmac());
+            let mut model = Model::default();
+            // What was sent: of which generation, whether it is a nomination, and the bytes.
+            let mut sent: Vec<(u32, bool, Vec<u8>)> = Vec::new();
+            for act in acts {
+                let (generation, port, nominates, contents) = match act {
+                    Act::Restart => {
+                        model.restart();
+                        ice.restart(names(model.current));
+                        continue;
+                    }
+                    Act::Check { back, port, controlling, nominates } => {
+                        let generation = model.current.saturating_sub(back);
+                        let contents = request(&names(generation), controlling, nominates);
+                        let counts = nominates && controlling;
+                        sent.push((generation, counts, contents.clone()));
+                        // Enough for the one that it may be, and one that came is known again.
+                        let known = sent.iter().filter(|(g, n, _)| *n && *g == generation);
+                        prop_assume!(known.count() <= NOMINATIONS_MAX);
+                        (generation, port, counts, contents)
+                    }
+                    Act::Repeat { which, port } => {
+                        let Some(count) = sent.len().checked_sub(1) else { continue };
+                        let (generation, nominates, contents) = sent[which % (count + 1)].clone();
+                        // One that was not answered then may be new now.
+                        (generation, port, nominates, contents)
+                    }
+                };
+                let message = StunMessage::parse(&contents).unwrap();
+                let is_new = !is_known(&ice, message.trans_id());
+                let answered = ice.handle(route(port), &message).is_some();
+                prop_assert_eq!(answered, model.answers(generation));
+                prop_assert_eq!(ice.poll_reply().map(|(by, _)| by), answered.then(|| route(port)));
+                if answered {
+                    model.heard.push(generation);
+                }
+                if answered && nominates && is_new {
+                    model.selected = Some(port);
+                    model.nominated.push(generation);
+                }
+                prop_assert_eq!(ice.selected(), model.selected.map(route));
+                prop_assert_eq!(ice.names(), &names(model.current));
+                let unheard = model.previous.filter(|_| !model.heard.contains(&model.current));
+                prop_assert_eq!(ice.unheard_since().cloned(), unheard.map(names));
+                for generation in 0..=model.current + 1 {
+                    let Names { remote_ufrag, remote_password, .. } = names(generation);
+                    let told = ice.told(Some(&remote_ufrag), Some(&remote_password));
+                    let expected = match generation {
+                        it if it == model.current => Told::CurrentWhole,
+                        it if model.answers(it) => Told::Previous,
+                        it if Some(it) == model.previous || model.past.contains(&it) => Told::Past,
+                        _ => Told::New,
+                    };
+                    prop_assert_eq!(told, expected);
+                }
+            }
+        }
+    }
+
+    /// Whether a nomination has come before.
+    fn is_known(ice: &Ice, id: TransId) -> bool {
+        let generations = std::iter::once(&ice.current).chain(&ice.previous);
+        generations
+            .into_iter()
+            .any(|generation| generation.nominations.contains(&id))
     }
 }

@@ -174,6 +174,8 @@ fn decode<const N: usize>(text: &str, alphabet: &[u8; 64]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn id() -> SessionId {
@@ -223,5 +225,65 @@ mod tests {
         assert_eq!(uuid.len(), 36);
         assert_eq!(uuid.as_bytes()[14], b'4');
         assert!(b"89ab".contains(&uuid.as_bytes()[19]));
+    }
+
+    fn any_id() -> impl Strategy<Value = SessionId> {
+        (any::<u32>(), any::<u32>()).prop_map(|(slot, generation)| SessionId { slot, generation })
+    }
+
+    /// Whom a name of either kind names, and the characters that say so.
+    fn named(text: &str) -> [(Option<SessionId>, &'static [u8; 64]); 2] {
+        [
+            (session_of_ufrag(text), ICE_ALPHABET),
+            (session_of_resource(text), URL_ALPHABET),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_session_is_named_by_its_own_names(id in any_id(), seed in any::<[u8; 32]>()) {
+            let mut rng = Seeded::new(seed);
+            let ufrag = ufrag(id, &mut rng);
+            let resource = resource(id, &mut rng);
+            prop_assert_eq!(session_of_ufrag(&ufrag), Some(id));
+            prop_assert_eq!(session_of_resource(&resource), Some(id));
+            prop_assert_eq!(session_of_ufrag(&resource), None);
+            prop_assert_eq!(session_of_resource(&ufrag), None);
+            prop_assert!(ufrag.bytes().all(|c| ICE_ALPHABET.contains(&c)));
+            prop_assert!(resource.bytes().all(|c| URL_ALPHABET.contains(&c)));
+        }
+
+        /// What names somebody begins with this one's route, character by character: no two ways
+        /// of writing lead to one session, and none to a session that it does not spell.
+        #[test]
+        fn a_changed_name_names_whom_it_spells_or_nobody(
+            id in any_id(),
+            seed in any::<[u8; 32]>(),
+            changes in prop::collection::vec((0_usize..40, any::<char>()), 0..4),
+            cut in 0_usize..40,
+        ) {
+            let mut rng = Seeded::new(seed);
+            for name in [ufrag(id, &mut rng), resource(id, &mut rng)] {
+                let mut text: Vec<char> = name.chars().collect();
+                for (place, character) in &changes {
+                    if let Some(old) = text.get_mut(*place) {
+                        *old = *character;
+                    }
+                }
+                for text in [text.iter().collect::<String>(), text.iter().skip(cut).collect()] {
+                    for (named, alphabet) in named(&text) {
+                        let Some(named) = named else { continue };
+                        let route = encode(&encode_route(named), alphabet);
+                        prop_assert!(text.starts_with(&route), "{} names {:?}", text, named);
+                        prop_assert_eq!(text.len(), name.len());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_secret_is_the_same_as_itself_only(a in "[A-Z-]{0,4}", b in "[A-Z-]{0,4}") {
+            prop_assert_eq!(same_secret(&a, &b), a == b);
+        }
     }
 }

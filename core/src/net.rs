@@ -136,6 +136,8 @@ impl Routes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn route(port: u16) -> Route {
@@ -179,5 +181,73 @@ mod tests {
         assert_eq!(Kind::of(&[]), None);
         assert_eq!(Kind::of(&[200]), None);
         assert_eq!(Kind::of(&[70]), None);
+    }
+
+    fn any_address() -> impl Strategy<Value = SocketAddr> {
+        let v6 = (any::<[u16; 8]>(), any::<u16>(), any::<u32>(), any::<u32>());
+        let v6 = v6.prop_map(|(ip, port, flow, scope)| {
+            std::net::SocketAddrV6::new(ip.into(), port, flow, scope).into()
+        });
+        let mapped = (any::<[u8; 4]>(), any::<u16>()).prop_map(|([a, b, c, d], port)| {
+            let ip = std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped();
+            SocketAddr::from((ip, port))
+        });
+        let local = any::<[u16; 4]>().prop_map(|[a, b, port, scope]| {
+            let ip = [0xfe80, 0, 0, 0, 0, 0, a, b].into();
+            std::net::SocketAddrV6::new(ip, port, 7, u32::from(scope)).into()
+        });
+        let v4 = any::<([u8; 4], u16)>().prop_map(SocketAddr::from);
+        prop_oneof![v4, v6, mapped, local]
+    }
+
+    proptest! {
+        #[test]
+        fn every_first_byte_is_one_of_rfc_7983(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let kind = match bytes.first() {
+                Some(first) if *first < 4 => Some(Kind::Stun),
+                Some(first) if *first > 19 && *first < 64 => Some(Kind::Dtls),
+                Some(first) if *first > 127 && *first < 192 => Some(Kind::Media),
+                _ => None,
+            };
+            prop_assert_eq!(Kind::of(&bytes), kind);
+        }
+
+        #[test]
+        fn an_address_has_one_form(address in any_address()) {
+            let one = canonical(address);
+            prop_assert_eq!(canonical(one), one);
+            prop_assert_eq!(one.port(), address.port());
+            prop_assert_eq!(one.ip(), address.ip().to_canonical());
+            if let SocketAddr::V6(v6) = one
+                && !v6.ip().is_unicast_link_local()
+            {
+                prop_assert_eq!((v6.flowinfo(), v6.scope_id()), (0, 0));
+            }
+        }
+
+        #[test]
+        fn the_newest_ways_are_kept_and_the_selected_one(
+            ports in prop::collection::vec((1_u16..20, any::<bool>()), 1..200),
+        ) {
+            let mut routes = Routes::default();
+            // Newest last, without a bound.
+            let mut model: Vec<Route> = Vec::new();
+            let mut selected = None;
+            for (port, selects) in ports {
+                model.retain(|known| *known != route(port));
+                let forgotten = if model.len() == 8 {
+                    let oldest = model.iter().position(|known| Some(*known) != selected);
+                    oldest.map(|oldest| model.remove(oldest))
+                } else {
+                    None
+                };
+                model.push(route(port));
+                prop_assert_eq!(routes.note(route(port), selected), forgotten);
+                prop_assert!(routes.iter().eq(model.iter().copied()));
+                if selects {
+                    selected = Some(route(port));
+                }
+            }
+        }
     }
 }

@@ -809,3 +809,6 @@ mod tests {
         );
     }
 }
+
+#[cfg(test)]
+mod properties;

@@ -46,6 +46,8 @@ impl KeyframeRequests {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -81,5 +83,44 @@ mod tests {
         requests.want(now);
         requests.on_keyframe();
         assert_eq!(requests.due(), None);
+    }
+
+    proptest! {
+        #[test]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as the beginning"
+        )]
+        fn requests_keep_their_distance_and_none_is_lost(
+            acts in prop::collection::vec((0_u64..400, 0_u8..8), 1..200),
+        ) {
+            let mut now = Instant::now();
+            let mut requests = KeyframeRequests::default();
+            let (mut wanted, mut sent) = (None, None);
+            for (ms, act) in acts {
+                now += Duration::from_millis(ms);
+                let next = sent.map(|sent: Instant| sent + REQUEST_INTERVAL);
+                match act {
+                    0..=2 => {
+                        requests.want(now);
+                        wanted.get_or_insert(now);
+                    }
+                    3 => {
+                        requests.on_keyframe();
+                        wanted = None;
+                    }
+                    _ => {
+                        let may = wanted.is_some() && next.is_none_or(|next| next <= now);
+                        prop_assert_eq!(requests.take(now), may);
+                        if may {
+                            (wanted, sent) = (None, Some(now));
+                        }
+                    }
+                }
+                let next = sent.map(|sent| sent + REQUEST_INTERVAL);
+                let due = wanted.map(|wanted| next.map_or(wanted, |next| next.max(wanted)));
+                prop_assert_eq!(requests.due(), due);
+            }
+        }
     }
 }
