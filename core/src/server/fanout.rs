@@ -1,4 +1,5 @@
-//! What goes out next, by transport: answers first, then repairs, media, and reports on their own.
+//! What goes out next, by transport: answers first, then repairs and media in turn, so that neither
+//! waits for all of the other, and last reports on their own.
 
 use std::time::Instant;
 
@@ -16,9 +17,28 @@ impl Server {
         buffer: &mut [u8],
     ) -> Option<Transmit> {
         self.next_answer(transport, buffer)
-            .or_else(|| self.next_repairs(now, transport, buffer))
-            .or_else(|| self.next_train(now, transport, buffer))
+            .or_else(|| self.next_sealed(now, transport, buffer))
             .or_else(|| self.next_report(now, transport, buffer))
+    }
+
+    /// Repairs of one viewer, or media of one.
+    fn next_sealed(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
+        let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
+        if std::mem::take(&mut outbox.repaired)
+            && let Some(train) = self.next_train(now, transport, buffer)
+        {
+            return Some(train);
+        }
+        let repairs = self.next_repairs(now, transport, buffer);
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(transport.0)) {
+            outbox.repaired = repairs.is_some();
+        }
+        repairs.or_else(|| self.next_train(now, transport, buffer))
     }
 
     fn next_answer(&mut self, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {

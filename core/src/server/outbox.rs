@@ -16,6 +16,8 @@ pub(super) struct Outbox {
     pub(super) paths: VecDeque<PathId>,
     /// Viewers that are to be sent something again.
     pub(super) repairs: VecDeque<SessionId>,
+    /// The last that was sent of repairs and media was repairs.
+    pub(super) repaired: bool,
     /// Viewers whose reports are due.
     pub(super) reports: VecDeque<SessionId>,
 }

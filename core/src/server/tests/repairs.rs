@@ -183,6 +183,31 @@ fn a_storm_of_nacks_is_answered_up_to_the_budget() {
 }
 
 #[test]
+fn media_does_not_wait_for_all_repairs() {
+    let mut bench = Bench::new(&[HERE]);
+    let (publisher, mut viewer) = pair(&mut bench, NACK);
+    let got = play(&mut bench, &publisher, 1..200);
+    for first in (0..190).step_by(17) {
+        viewer.nack(&mut bench, sequence(&got[first]), u16::MAX);
+    }
+    bench.publish(&publisher, 96, 200);
+    let newest = sequence(&got[198]).wrapping_add(1);
+    let sent = bench.drain();
+    let at = |sequence_of: &dyn Fn(&[u8]) -> bool| {
+        let mut media = sent.iter().filter(|(_, to, _)| *to == address(VIEWER));
+        media
+            .position(|(.., c)| c.chunks(LEN).any(sequence_of))
+            .unwrap()
+    };
+    assert_eq!(
+        at(&|packet| sequence(packet) == newest),
+        1,
+        "after one train of repairs"
+    );
+    assert_eq!(at(&|packet| sequence(packet) == sequence(&got[0])), 0);
+}
+
+#[test]
 fn what_is_not_there_is_counted_and_not_answered() {
     let mut bench = Bench::new(&[HERE]);
     let (publisher, mut viewer) = pair(&mut bench, RTX);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::signal::answer::{self, Local, Sources};
+use crate::signal::answer::{self, Local, Source, Sources};
 
 const LOCAL: Local<'_> = Local {
     session_id: 4_711,
@@ -17,8 +17,14 @@ const LOCAL: Local<'_> = Local {
 
 const SOURCES: Sources<'_> = Sources {
     cname: "stream7",
-    video: 111_111,
-    audio: 222_222,
+    video: Source {
+        ssrc: 111_111,
+        rtx_ssrc: 111_112,
+    },
+    audio: Source {
+        ssrc: 222_222,
+        rtx_ssrc: 222_223,
+    },
 };
 
 /// What follows a payload type in its `a=rtpmap`, and its parameters.
