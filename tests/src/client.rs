@@ -79,7 +79,12 @@ pub struct Options {
     pub codecs: Vec<Codec>,
     /// Keep RTCP and count what decrypts. Costs a copy of every packet.
     pub observe: bool,
+    /// How many packets of a track are kept for those who ask for them again. More costs memory.
+    pub send_buffer: usize,
 }
+
+/// Enough where nothing is lost.
+const SEND_BUFFER: usize = 10;
 
 impl Options {
     /// Offers these codecs and observes nothing.
@@ -88,6 +93,7 @@ impl Options {
         Self {
             codecs: codecs.to_vec(),
             observe: false,
+            send_buffer: SEND_BUFFER,
         }
     }
 
@@ -95,6 +101,13 @@ impl Options {
     #[must_use]
     pub fn observing(mut self) -> Self {
         self.observe = true;
+        self
+    }
+
+    /// The same client, which repairs what is lost of its last so many packets.
+    #[must_use]
+    pub fn repairing(mut self, packets: usize) -> Self {
+        self.send_buffer = packets;
         self
     }
 }
@@ -444,8 +457,8 @@ fn config(options: &Options) -> RtcConfig {
         .set_dtls_cert(certificate())
         .set_stats_interval(None)
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
-        .set_send_buffer_audio(10)
-        .set_send_buffer_video(10)
+        .set_send_buffer_audio(options.send_buffer)
+        .set_send_buffer_video(options.send_buffer)
         .enable_raw_packets(options.observe)
         .clear_extension_map()
         .clear_codecs();
