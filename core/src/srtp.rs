@@ -1,9 +1,11 @@
-//! SRTP and SRTCP of one viewer, keyed by DTLS-SRTP (RFC 5764): AEAD_AES_128_GCM and
+//! SRTP and SRTCP of one peer, keyed by DTLS-SRTP (RFC 5764): AEAD_AES_128_GCM and
 //! AEAD_AES_256_GCM (RFC 7714), and AES128_CM_HMAC_SHA1_80 (RFC 3711) for peers without these.
 //!
 //! Sealing works in the caller's buffer: the packet is already where it will be sent from. There
 //! is exactly one [`Sealer`] and one [`Opener`] per viewer, made once from its DTLS handshake, so
-//! that nobody else ever seals under these keys.
+//! that nobody else ever seals under these keys. A publisher's keys are str0m's as well: there our
+//! sealer has a sender SSRC of its own (see [`ingest::repairs`](crate::ingest)), and nonces differ
+//! by that.
 
 mod counter;
 mod gcm;
@@ -55,6 +57,35 @@ pub(crate) fn derive(
     active: bool,
     provider: &dyn SrtpProvider,
 ) -> Option<(Sealer, Opener)> {
+    let (ours, theirs) = masters(profile, material, active, provider)?;
+    let opener = Opener {
+        rtcp: theirs.derive(Label::Rtcp)?,
+        replays: Replays::default(),
+    };
+    Some((ours.sealer()?, opener))
+}
+
+/// The same of one publisher, whose RTCP str0m opens and whose media we may have to.
+pub(crate) fn derive_for_media(
+    profile: SrtpProfile,
+    material: &[u8],
+    active: bool,
+    provider: &dyn SrtpProvider,
+) -> Option<(Sealer, MediaOpener)> {
+    let (ours, theirs) = masters(profile, material, active, provider)?;
+    let opener = MediaOpener {
+        rtp: theirs.derive(Label::Rtp)?,
+    };
+    Some((ours.sealer()?, opener))
+}
+
+/// Our master key and the peer's.
+fn masters<'a>(
+    profile: SrtpProfile,
+    material: &'a [u8],
+    active: bool,
+    provider: &'a dyn SrtpProvider,
+) -> Option<(Master<'a>, Master<'a>)> {
     let (key_len, salt_len) = match profile {
         SrtpProfile::AEAD_AES_128_GCM => (16, gcm::SALT_LEN),
         SrtpProfile::AEAD_AES_256_GCM => (32, gcm::SALT_LEN),
@@ -73,25 +104,14 @@ pub(crate) fn derive(
     };
     let client = master(client_key, client_salt);
     let server = master(server_key, server_salt);
-    let (ours, theirs) = if active {
+    Some(if active {
         (client, server)
     } else {
         (server, client)
-    };
-    Some((
-        Sealer {
-            rtp: ours.derive(Label::Rtp)?,
-            rtcp: ours.derive(Label::Rtcp)?,
-            rtcp_index: 0,
-        },
-        Opener {
-            rtcp: theirs.derive(Label::Rtcp)?,
-            replays: Replays::default(),
-        },
-    ))
+    })
 }
 
-/// Seals what one viewer is sent.
+/// Seals what one peer is sent.
 pub(crate) struct Sealer {
     rtp: Key,
     rtcp: Key,
@@ -178,6 +198,33 @@ impl Opener {
     }
 }
 
+/// Opens the media that one publisher sends.
+pub(crate) struct MediaOpener {
+    rtp: Key,
+}
+
+impl MediaOpener {
+    /// Decrypts an SRTP packet in place, whose header (with CSRCs and extension) has `header_len`
+    /// bytes. `index` is the packet index of RFC 3711 §3.3.1. Gives the payload with its padding;
+    /// `None`: forged, or another index. Whether it has come before is for the caller to know.
+    pub(crate) fn open_rtp<'a>(
+        &self,
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+        packet: &'a mut [u8],
+    ) -> Option<&'a [u8]> {
+        if index > RTP_INDEX_MAX {
+            return None;
+        }
+        let len = match &self.rtp {
+            Key::Gcm(key) => key.open_rtp(header_len, ssrc, index, packet)?,
+            Key::Counter(key) => key.open_rtp(header_len, ssrc, index, packet)?,
+        };
+        packet.get(header_len..header_len + len)
+    }
+}
+
 fn rtcp_ssrc(clear: &[u8; RTCP_CLEAR_LEN]) -> u32 {
     let [.., a, b, c, d] = *clear;
     u32::from_be_bytes([a, b, c, d])
@@ -208,6 +255,14 @@ struct Master<'a> {
 }
 
 impl Master<'_> {
+    fn sealer(&self) -> Option<Sealer> {
+        Some(Sealer {
+            rtp: self.derive(Label::Rtp)?,
+            rtcp: self.derive(Label::Rtcp)?,
+            rtcp_index: 0,
+        })
+    }
+
     fn derive(&self, label: Label) -> Option<Key> {
         let (key_label, auth_label, salt_label) = match label {
             Label::Rtp => (0, 1, 2),
@@ -347,6 +402,12 @@ impl std::fmt::Debug for Opener {
     }
 }
 
+impl std::fmt::Debug for MediaOpener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MediaOpener").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,6 +446,39 @@ mod tests {
             assert_eq!(client.open_rtcp(&mut second.clone()).unwrap(), REPORT);
             assert_eq!(client.open_rtcp(&mut first.clone()).unwrap(), REPORT);
             assert!(client.open_rtcp(&mut first.clone()).is_none());
+        }
+    }
+
+    #[test]
+    fn media_opens_at_the_other_end_under_its_index_only() {
+        for profile in PROFILES {
+            let crypto = str0m::crypto::from_feature_flags();
+            let material: Vec<u8> = (0_u8..).take(profile.keying_material_len()).collect();
+            let ((sealer, _), _) = halves(profile);
+            let (_, opener) =
+                derive_for_media(profile, &material, true, crypto.srtp_provider).unwrap();
+            let index = 5 << 16 | 0x0102;
+            let mut sealed = [0x80, 96, 1, 2, 0, 0, 0, 9, 0, 0, 0, 7].to_vec();
+            sealed.extend(b"a payload");
+            sealed.resize(sealed.len() + sealer.rtp_overhead(), 0);
+            sealer.seal_rtp(7, index, &mut sealed).unwrap();
+
+            let open = |index, packet: &[u8]| {
+                let mut packet = packet.to_vec();
+                opener
+                    .open_rtp(12, 7, index, &mut packet)
+                    .map(<[u8]>::to_vec)
+            };
+            assert_eq!(open(index, &sealed).unwrap(), b"a payload");
+            for wrong in [index + (1 << 16), index - (1 << 16), u64::MAX] {
+                assert!(open(wrong, &sealed).is_none());
+            }
+            for i in 0..sealed.len() {
+                let mut forged = sealed.clone();
+                forged[i] ^= 1;
+                assert!(open(index, &forged).is_none(), "byte {i}");
+                assert!(open(index, &sealed[..i]).is_none(), "length {i}");
+            }
         }
     }
 
@@ -478,6 +572,9 @@ mod tests {
             *b"\x4e\x55\xdc\x4c\xe7\x99\x78\xd8\x8c\xa4\xd2\x15\x94\x9d\x24\x02\
                \xb7\x8d\x6a\xcc\x99\xea\x17\x9b\x8d\xbb"
         );
+        let (_, media) = derive_for_media(profile, &material, false, crypto.srtp_provider).unwrap();
+        let payload = media.open_rtp(12, 0xcafe_babe, 0x1234, &mut rtp);
+        assert_eq!(payload.unwrap(), [0xab; 16]);
 
         let mut rtcp = b"\x81\xc8\x00\x0b\xca\xfe\xba\xbe".to_vec();
         rtcp.extend([0xab; 16]);

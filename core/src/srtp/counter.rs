@@ -61,6 +61,23 @@ impl Key {
         Some(())
     }
 
+    /// Decrypts in place. Returns the length of the plaintext, which stands behind the header.
+    pub(super) fn open_rtp(
+        &self,
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+        packet: &mut [u8],
+    ) -> Option<usize> {
+        let (packet, tag) = packet.split_last_chunk_mut::<TAG_LEN>()?;
+        let [_, _, roc @ .., _, _] = index.to_be_bytes();
+        let expected = self.tag(packet, &roc)?;
+        verify_slices_are_equal(&expected, tag).ok()?;
+        let (_, payload) = packet.split_at_mut_checked(header_len)?;
+        self.apply(ssrc, index, payload)?;
+        Some(payload.len())
+    }
+
     /// `packet` ends with [`RTCP_OVERHEAD`] bytes of room. `word` is the index with the E bit.
     pub(super) fn seal_rtcp(&self, index: u32, word: [u8; 4], packet: &mut [u8]) -> Option<()> {
         let (rest, tag_room) = packet.split_last_chunk_mut::<TAG_LEN>()?;

@@ -71,6 +71,18 @@ impl Key {
         Some(())
     }
 
+    /// Decrypts in place. Returns the length of the plaintext, which stands behind the header.
+    pub(super) fn open_rtp(
+        &self,
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+        packet: &mut [u8],
+    ) -> Option<usize> {
+        let (header, text) = packet.split_at_mut_checked(header_len)?;
+        self.aead.open(self.nonce(ssrc, index), header, text)
+    }
+
     /// `packet` ends with [`RTCP_OVERHEAD`] bytes of room. `word` is the index with the E bit.
     pub(super) fn seal_rtcp(&self, index: u32, word: [u8; 4], packet: &mut [u8]) -> Option<()> {
         let (clear, rest) = packet.split_first_chunk_mut::<RTCP_CLEAR_LEN>()?;
@@ -119,7 +131,7 @@ mod tests {
 
     /// The test vectors of RFC 7714 §16.1.1 and §16.2.1 are given for session keys.
     #[test]
-    fn sealing_matches_rfc_7714() {
+    fn sealing_and_opening_match_rfc_7714() {
         let salt: [u8; 12] = *b"\x51\x75\x69\x64\x20\x70\x72\x6f\x20\x71\x75\x6f";
         let plain = b"\x80\x40\xf1\x7b\x80\x41\xf8\xd3\x55\x01\xa0\xb2Gallia est omnis divisa in partes tres";
         type Case = (Vec<u8>, [u8; 4], [u8; TAG_LEN]);
@@ -142,6 +154,8 @@ mod tests {
             key.seal_rtp(0x5501_a0b2, 0xf17b, &mut packet).unwrap();
             assert_eq!(packet[12..16], begin);
             assert_eq!(packet[packet.len() - TAG_LEN..], tag);
+            let len = key.open_rtp(12, 0x5501_a0b2, 0xf17b, &mut packet);
+            assert_eq!(packet[12..12 + len.unwrap()], plain[12..]);
         }
     }
 }
