@@ -148,6 +148,13 @@ impl Default for RepairLimits {
     }
 }
 
+impl HistoryLimits {
+    /// How many sequence numbers back a packet is told from a duplicate.
+    pub(crate) fn window(&self) -> usize {
+        self.packets.max(1).next_power_of_two()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use dimpl::crypto::NamedGroup;
-use dimpl::{Config, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile};
+use dimpl::{Config, DtlsCertificate, Error, KeyingMaterial, Output, ProtocolVersion, SrtpProfile};
 use str0m::crypto::dtls::{DtlsInstance, DtlsProvider, DtlsVersion};
 use str0m::crypto::{CryptoError, CryptoProvider};
 
@@ -100,13 +100,22 @@ impl DtlsProvider for Provider {
 thread_local! {
     /// What [`take_negotiated`] tells. Written and read within one call into str0m, which has no
     /// other way to tell what its DTLS came to.
-    static NEGOTIATED: Cell<Option<SrtpProfile>> = const { Cell::new(None) };
+    static NEGOTIATED: Cell<Option<Negotiated>> = const { Cell::new(None) };
     /// What [`take_failure`] tells.
     static FAILURE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// The SRTP profile that the last poll of a str0m session came to, once.
-pub(crate) fn take_negotiated() -> Option<SrtpProfile> {
+/// What a handshake came to: what SRTP is keyed by (RFC 5764 §4.2).
+#[derive(Debug)]
+pub(crate) struct Negotiated {
+    pub(crate) profile: SrtpProfile,
+    pub(crate) material: KeyingMaterial,
+    /// We were the client.
+    pub(crate) active: bool,
+}
+
+/// What the last poll of a str0m session came to, once.
+pub(crate) fn take_negotiated() -> Option<Negotiated> {
     NEGOTIATED.take()
 }
 
@@ -157,7 +166,11 @@ impl DtlsInstance for Instance {
                 return Output::Connected;
             }
             Output::KeyingMaterial(material, profile) => {
-                NEGOTIATED.set(Some(profile));
+                NEGOTIATED.set(Some(Negotiated {
+                    profile,
+                    material: KeyingMaterial::new(&material),
+                    active: self.dtls.is_active(),
+                }));
                 return Output::KeyingMaterial(material, profile);
             }
             _ => {

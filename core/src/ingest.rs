@@ -3,9 +3,15 @@
 //! The session description is ours ([`signal`](crate::signal)); str0m is told of its outcome by
 //! its direct interface. ICE is ours as well, as it is for viewers: str0m sees one pair of addresses
 //! that stand for all, and one check of its own making for each that was genuine. So neither a
-//! peer's addresses nor its restarts are anything that str0m has to know of.
+//! peer's addresses nor its restarts are anything that str0m has to know of. And what is missing is
+//! asked for by us ([`repairs`]), who look further back.
 
 mod declare;
+mod nacks;
+mod packet;
+mod repairs;
+mod rtt;
+mod sources;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,13 +23,15 @@ use is::stun::StunMessage;
 use str0m::format::CodecConfig;
 use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, RtpPacket};
+use str0m::rtp::Extension;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
 use crate::control::{Credentials, Shared};
 use crate::dtls;
 use crate::ice::{self, Check, Ice};
 use crate::ingest::declare::{declare, payload_params};
+use crate::ingest::nacks::Nacks;
+use crate::ingest::repairs::{Repairs, Rtx};
 use crate::media::{Codec, MediaKind};
 use crate::net::{Kind, Route};
 use crate::rtcp;
@@ -31,6 +39,8 @@ use crate::srtp::{self, Replays};
 use crate::stats::EndReason;
 use crate::stream::track::Packet;
 use crate::time::ntp;
+
+pub(crate) use crate::ingest::repairs::Asking;
 
 /// The one pair of addresses that str0m knows. From a range for documentation (RFC 5737): they
 /// never stand in a packet.
@@ -41,6 +51,9 @@ const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)
 const UFRAG: &str = "ingest";
 const USERNAME: &str = "ingest:ingest";
 const PASSWORD: &str = "checked before it gets here";
+
+/// Why a session ends whose str0m would send RTCP in the name of our requests.
+const ONE_NAME: &str = "two senders of reports had drawn one SSRC by chance: publish again";
 
 /// One track as negotiated.
 #[derive(Debug, Clone)]
@@ -80,8 +93,12 @@ pub(crate) struct Ingest {
     replays: Replays,
     /// The sender and index of the SRTCP packet that was taken in last, if it has not come before.
     report: Option<(u32, u32)>,
+    repairs: Repairs,
     pub(crate) ice: Ice,
     shared: Arc<Shared>,
+    /// The time of the last input.
+    now: Instant,
+    /// When str0m wants its turn.
     timeout: Instant,
 }
 
@@ -91,6 +108,15 @@ struct Lane {
     mid: Mid,
     /// The source its packets come from, once known.
     ssrc: Option<u32>,
+    /// The source its repairs come from, once one has.
+    rtx: Option<Rtx>,
+    nacks: Nacks,
+}
+
+impl Lane {
+    fn is_video(&self) -> bool {
+        self.published.codec.kind() == MediaKind::Video
+    }
 }
 
 /// What came of an input.
@@ -102,6 +128,8 @@ pub(crate) enum Progress {
     Connected(SrtpProfile),
     /// A packet of one of the tracks.
     Packet(MediaKind, Packet),
+    /// So much of the video is missing that nothing is asked for: a keyframe is needed.
+    TooMuchLost,
     /// Which moment a track's timestamps mean, in the publisher's clock.
     SenderReport {
         kind: MediaKind,
@@ -121,6 +149,7 @@ impl Ingest {
         tracks: Vec<Published>,
         extensions: Extensions,
         report_interval: Duration,
+        asking: Asking,
     ) -> Result<Self, EndReason> {
         let mut config = Rtc::builder()
             .set_crypto_provider(shared.crypto.clone())
@@ -143,7 +172,8 @@ impl Ingest {
         if let Ok(candidate) = Candidate::host(HERE, Protocol::Udp) {
             rtc.add_local_candidate(candidate);
         }
-        let lanes = declare(&mut rtc, tracks, credentials, extensions).map_err(failed)?;
+        let lanes = declare(&mut rtc, tracks, credentials, extensions, asking.window);
+        let lanes = lanes.map_err(failed)?;
         Ok(Self {
             rtc,
             tracks: lanes,
@@ -153,8 +183,10 @@ impl Ingest {
             profile: None,
             replays: Replays::default(),
             report: None,
+            repairs: Repairs::new(asking),
             ice: Ice::new(credentials.names(), shared.crypto.sha1_hmac_provider),
             shared: shared.clone(),
+            now,
             timeout: now,
         })
     }
@@ -202,6 +234,7 @@ impl Ingest {
         let Some(receive) = receive(contents) else {
             return Ok(false);
         };
+        self.now = now;
         let is_rtp = kind == Kind::Media && !rtcp::is_rtcp(contents);
         self.report = self
             .profile
@@ -211,45 +244,28 @@ impl Ingest {
         if is_rtp && self.connected && self.takes_unannounced {
             self.note_source(contents);
         }
+        if is_rtp {
+            self.hold(contents);
+        }
         self.rtc
             .handle_input(Input::Receive(now, receive))
             .map_err(failed)?;
         Ok(true)
     }
 
-    /// Takes up the source of an RTP packet that belongs to a track by its payload type.
-    fn note_source(&mut self, contents: &[u8]) {
-        let [_, second, _, _, _, _, _, _, s0, s1, s2, s3, ..] = *contents else {
-            return;
-        };
-        let (payload_type, ssrc) = (second & 0x7f, u32::from_be_bytes([s0, s1, s2, s3]));
-        let lane = self.tracks.iter_mut().find(|t| {
-            t.ssrc.is_none()
-                && t.published.ssrc.is_none()
-                && t.published.payload_type == payload_type
-        });
-        let Some(lane) = lane else { return };
-        let mid = lane.mid;
-        let mut api = self.rtc.direct_api();
-        if api.stream_rx(&ssrc.into()).is_some() {
-            return;
-        }
-        // Whoever can send from the publisher's address can fill this: the oldest goes, and a
-        // source that is real comes again with its next packet.
-        if self.unproven.is_full() {
-            api.remove_stream_rx(self.unproven.remove(0).into());
-        }
-        api.expect_stream_rx(ssrc.into(), None, mid, None);
-        let _ = self.unproven.push(ssrc);
-    }
-
     /// Does what has fallen due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), EndReason> {
+        self.now = now;
+        self.ask(now);
+        if self.timeout > now {
+            return Ok(());
+        }
         self.rtc.handle_input(Input::Timeout(now)).map_err(failed)
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {
-        self.timeout
+        let requests = self.tracks.iter().filter_map(|t| t.nacks.poll_timeout());
+        requests.fold(self.timeout, Instant::min)
     }
 
     /// What is to be done, until `None`. str0m wants this after every single input.
@@ -257,19 +273,29 @@ impl Ingest {
         if let Some((route, contents)) = self.ice.poll_reply() {
             return Some(Progress::Send(route, contents));
         }
+        while let Some(request) = self.repairs.poll_request() {
+            if let Some(route) = self.ice.selected() {
+                return Some(Progress::Send(route, request));
+            }
+        }
         loop {
             let output = self.rtc.poll_output();
-            if let Some(profile) = dtls::take_negotiated() {
-                self.profile = Some(profile);
-                if let Err(reason) = self.shared.allows(profile) {
+            if let Some(negotiated) = dtls::take_negotiated() {
+                self.profile = Some(negotiated.profile);
+                if let Err(reason) = self.shared.allows(negotiated.profile) {
                     return Some(Progress::Ended(reason));
                 }
+                let provider = self.shared.crypto.srtp_provider;
+                self.repairs.on_negotiated(&negotiated, provider);
             }
             let event = match output {
                 Err(e) => return Some(Progress::Ended(failed(e))),
                 Ok(Output::Timeout(at)) => {
                     self.timeout = at;
-                    return None;
+                    return self.rescue().or_else(|| self.repairs.poll_too_much_lost());
+                }
+                Ok(Output::Transmit(transmit)) if !self.repairs.permits(&transmit.contents) => {
+                    return Some(Progress::Ended(EndReason::Failed(ONE_NAME.to_owned())));
                 }
                 Ok(Output::Transmit(transmit)) => match self.ice.selected() {
                     // The peer has its answer from us.
@@ -318,29 +344,6 @@ impl Ingest {
                 _ => {}
             }
         }
-    }
-
-    fn on_packet(&mut self, packet: RtpPacket) -> Option<Progress> {
-        let payload_type = *packet.header.payload_type;
-        let lane = self
-            .tracks
-            .iter_mut()
-            .find(|t| t.published.payload_type == payload_type)?;
-        // One source a track: a second one, of a simulcast say, would mix two numberings.
-        let ssrc = *packet.header.ssrc;
-        if *lane.ssrc.get_or_insert(ssrc) != ssrc {
-            return None;
-        }
-        self.unproven.retain(|unproven| *unproven != ssrc);
-        Some(Progress::Packet(
-            lane.published.codec.kind(),
-            Packet {
-                sequence: *packet.seq_no,
-                timestamp: packet.header.timestamp,
-                marker: packet.header.marker,
-                payload: packet.payload,
-            },
-        ))
     }
 
     /// Asks for a keyframe, by PLI or FIR as negotiated.

@@ -4,8 +4,7 @@
 //! Sealing works in the caller's buffer: the packet is already where it will be sent from. There
 //! is exactly one [`Sealer`] and one [`Opener`] per viewer, made once from its DTLS handshake, so
 //! that nobody else ever seals under these keys. A publisher's keys are str0m's as well: there our
-//! sealer has a sender SSRC of its own (see [`ingest::repairs`](crate::ingest)), and nonces differ
-//! by that.
+//! sealer has a sender SSRC of its own ([`ingest`](crate::ingest)), and nonces differ by that.
 
 mod counter;
 mod gcm;

@@ -106,6 +106,14 @@ pub struct Counters {
     pub repair_bytes: u64,
     /// Keyframe requests sent to publishers.
     pub keyframe_requests: u64,
+    /// Missing packets that publishers were asked for (RFC 4585 §6.2.1), each as often as it was.
+    pub publisher_nacked: u64,
+    /// Packets that came after their publisher was asked for them. A part of
+    /// [`packets_in`](Self::packets_in).
+    pub publisher_repaired: u64,
+    /// Missing packets that publishers are asked for no more, or never were since too many were
+    /// missing at once. One that comes nevertheless is forwarded.
+    pub publisher_given_up: u64,
     /// Sessions retired because they did not finish ICE and DTLS in time.
     pub handshake_timeouts: u64,
     /// Sessions retired because their binding requests ceased.
@@ -115,7 +123,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// RTP packets of publishers that str0m decrypted, whatever became of them.
+    /// RTP packets of publishers that were decrypted, whatever became of them.
     pub(crate) fn packets(&self) -> u64 {
         self.packets_in + self.awaited_keyframe + self.dropped_unrecorded
     }

@@ -5,15 +5,17 @@ use str0m::media::{Frequency, MediaKind as Str0mMediaKind, Mid, Pt};
 use str0m::{Rtc, RtcError};
 
 use crate::control::Credentials;
+use crate::ingest::nacks::Nacks;
 use crate::ingest::{Extensions, Lane, Published, str0m_credentials};
 use crate::media::{CodecName, MediaKind};
 
-/// Tells str0m what was negotiated.
+/// Tells str0m what was negotiated. The tracks' histories record numbers of so large a `window`.
 pub(super) fn declare(
     rtc: &mut Rtc,
     tracks: Vec<Published>,
     credentials: &Credentials,
     extensions: Extensions,
+    window: usize,
 ) -> Result<heapless::Vec<Lane, 2>, RtcError> {
     let mut lanes = heapless::Vec::new();
     let mut api = rtc.direct_api();
@@ -38,12 +40,17 @@ pub(super) fn declare(
         };
         api.declare_media(mid, kind);
         if let Some(ssrc) = published.ssrc {
-            api.expect_stream_rx(ssrc.into(), published.rtx_ssrc.map(Into::into), mid, None);
+            // What is missing is asked for by us.
+            api.expect_stream_rx(ssrc.into(), published.rtx_ssrc.map(Into::into), mid, None)
+                .suppress_nack(true);
         }
+        let nacks = Nacks::new(window, published.nack);
         let pushed = lanes.push(Lane {
             published,
             mid,
             ssrc: None,
+            rtx: None,
+            nacks,
         });
         debug_assert!(
             pushed.is_ok(),

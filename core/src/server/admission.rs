@@ -7,7 +7,7 @@ use crate::control::{Control, Credentials};
 use crate::egress::{LaneConfig, RtxConfig};
 use crate::fingerprint::{Fingerprint, Hash};
 use crate::ids::{self, RequestId, SessionId};
-use crate::ingest::{Extensions, Ingest, Published};
+use crate::ingest::{Asking, Extensions, Ingest, Published};
 use crate::media::{Codec, MediaKind};
 use crate::net::Routes;
 use crate::server::Server;
@@ -96,6 +96,7 @@ impl Server {
         let (id, credentials) = self.prepare(wish)?;
         let answer = answer::publish(wish.offer, wish.plan, &self.local(wish, &credentials));
         let (tracks, extensions) = published(wish.plan);
+        let asking = self.asking(wish);
         let ingest = Ingest::new(
             now,
             &self.shared,
@@ -103,10 +104,24 @@ impl Server {
             tracks,
             extensions,
             self.config.report_interval,
+            asking,
         )
         .map_err(|reason| Refusal::Internal(reason.to_string()))?;
         let peer = Peer::Publisher(Box::new(Publisher { ingest, path: None }));
         Ok(self.settle(now, request, id, wish, peer, answer))
+    }
+
+    /// How a publisher is asked for what is missing.
+    fn asking(&mut self, wish: &Wish<'_>) -> Asking {
+        Asking {
+            ssrc: self.rng.u32(),
+            cname: ids::cname(&mut self.rng)
+                .as_bytes()
+                .try_into()
+                .unwrap_or_default(),
+            reduced_size: wish.plan.reduced_rtcp(wish.offer),
+            window: self.config.history.window(),
+        }
     }
 
     fn view(

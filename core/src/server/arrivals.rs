@@ -231,6 +231,12 @@ impl Server {
                 return;
             }
         }
+        if let Some(publisher) = self.sessions.publisher_mut(id) {
+            let tally = publisher.ingest.take_tally();
+            self.counters.publisher_nacked += tally.asked;
+            self.counters.publisher_repaired += tally.repaired;
+            self.counters.publisher_given_up += tally.given_up;
+        }
         self.schedule(id);
     }
 
@@ -271,6 +277,15 @@ impl Server {
             ingest::Progress::Packet(kind, packet) => {
                 self.hear(now, id);
                 self.forward(now, id, kind, packet);
+            }
+            ingest::Progress::TooMuchLost => {
+                let path_id = self.sessions.publisher_mut(id).and_then(|p| p.path);
+                if let Some(path_id) = path_id {
+                    if let Some(path) = self.paths.get_mut(path_id) {
+                        path.keyframes.want(now);
+                    }
+                    self.request_keyframe(now, path_id);
+                }
             }
             ingest::Progress::SenderReport {
                 kind,

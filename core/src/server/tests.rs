@@ -8,6 +8,7 @@ mod repairs;
 mod replays;
 mod restarts;
 mod silence;
+mod uplink;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

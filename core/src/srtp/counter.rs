@@ -122,3 +122,31 @@ impl Key {
         context.sign().as_ref().first_chunk().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_longer_header_is_authenticated_and_none_of_it_encrypted() {
+        let key = Key::new(&[1; KEY_LEN], &[3; AUTH_KEY_LEN], [2; SALT_LEN]).unwrap();
+        let header = b"\x91\x60\0\x01\0\0\0\0\0\0\0\x07CSRC\xbe\xde\0\x01\x10\x01\0\0";
+        let mut text = b"a payload".to_vec();
+        let index = 5 << 16 | 1;
+        key.apply(7, index, &mut text).unwrap();
+        let mut packet = [&header[..], &text].concat();
+        packet.extend(key.tag(&packet, &[0, 0, 0, 5]).unwrap());
+        for byte in 0..header.len() {
+            let mut forged = packet.clone();
+            forged[byte] ^= 1;
+            assert_eq!(key.open_rtp(header.len(), 7, index, &mut forged), None);
+        }
+        assert_eq!(
+            key.open_rtp(header.len(), 7, index, &mut packet.clone()),
+            Some(9)
+        );
+        assert_eq!(key.open_rtp(60, 7, index, &mut packet.clone()), None);
+        key.open_rtp(header.len(), 7, index, &mut packet).unwrap();
+        assert_eq!(packet[24..33], *b"a payload");
+    }
+}

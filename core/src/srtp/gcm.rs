@@ -158,4 +158,21 @@ mod tests {
             assert_eq!(packet[12..12 + len.unwrap()], plain[12..]);
         }
     }
+
+    #[test]
+    fn all_of_a_longer_header_is_authenticated_and_none_of_it_encrypted() {
+        let key = Key::new(&[1; 16], [2; SALT_LEN]).unwrap();
+        let header = b"\x91\x60\0\x01\0\0\0\0\0\0\0\x07CSRC\xbe\xde\0\x01\x10\x01\0\0";
+        let mut text = b"a payload".to_vec();
+        let tag = key.aead.seal(key.nonce(7, 1), header, &mut text).unwrap();
+        let mut packet = [&header[..], &text, &tag].concat();
+        for byte in 0..header.len() {
+            let mut forged = packet.clone();
+            forged[byte] ^= 1;
+            assert_eq!(key.open_rtp(header.len(), 7, 1, &mut forged), None);
+        }
+        assert_eq!(key.open_rtp(header.len(), 7, 1, &mut packet), Some(9));
+        assert_eq!(packet[24..33], *b"a payload");
+        assert_eq!(key.open_rtp(60, 7, 1, &mut packet), None);
+    }
 }

@@ -57,13 +57,12 @@ struct Recorded {
 
 impl History {
     pub(crate) fn new(limits: HistoryLimits) -> Self {
-        let window = limits.packets.max(1).next_power_of_two();
         Self {
             entries: VecDeque::new(),
             tail: 0,
             bytes: 0,
             limits,
-            recorded: vec![Recorded::default(); window],
+            recorded: vec![Recorded::default(); limits.window()],
             next_sequence: 0,
         }
     }

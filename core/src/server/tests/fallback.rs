@@ -133,6 +133,18 @@ fn a_peer_with_an_rsa_certificate_publishes_and_another_watches() {
 }
 
 #[test]
+fn what_comes_late_of_a_peer_without_aead_is_taken() {
+    let mut bench = Bench::new(&[HERE]);
+    let mut publisher = RsaClient::join(&mut bench, "/a/whip", PUBLISHER, None);
+    publisher.pump(&mut bench, |_| {});
+    publisher.ice.srtp = publisher.srtp.take();
+    for number in (1..=300).filter(|n| *n != 5).chain([5]) {
+        bench.publish(&publisher.ice, 96, number);
+    }
+    assert_eq!(bench.counters().packets_in, 300);
+}
+
+#[test]
 fn a_server_for_aead_only_ends_it_by_an_alert() {
     for uri in ["/a/whip", "/b/whep"] {
         let mut bench = Bench::new(&[HERE]);
