@@ -6,5 +6,6 @@ pub mod memory;
 pub mod namespace;
 pub mod peer;
 pub mod process;
+pub mod relay;
 pub mod web;
 pub mod wire;
