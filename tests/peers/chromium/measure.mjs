@@ -32,7 +32,11 @@ export async function sample() {
     packetsLost: (inVideo.packetsLost ?? 0) + (inAudio.packetsLost ?? 0),
     nacks: (sends ? outVideo : inVideo).nackCount ?? 0,
     keyframeRequests: (sends ? outVideo : inVideo).pliCount ?? 0,
+    // Packets that were sent again, and of those received the ones that were.
+    resent: (sends ? outVideo.retransmittedPacketsSent : inVideo.retransmittedPacketsReceived) ?? 0,
+    keyframes: (sends ? outVideo.keyFramesEncoded : inVideo.keyFramesDecoded) ?? 0,
     freezes: inVideo.freezeCount ?? 0,
+    frozenMs: Math.round((inVideo.totalFreezesDuration ?? 0) * 1000),
     audioSamples: inAudio.totalSamplesReceived ?? 0,
     audioConcealed: inAudio.concealedSamples ?? 0,
     // Where ICE found the server.
