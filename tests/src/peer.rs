@@ -284,6 +284,25 @@ pub fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
         .unwrap_or_else(|| panic!("{name} is no list in {of}"))
 }
 
+/// How many frames the publisher had sent by a time, between two of its counts by the straight
+/// line. NaN before its first count and after its last.
+#[must_use]
+pub fn count_at(time: f64, sent: &Value) -> f64 {
+    let counts: Vec<(f64, f64)> = sent["counts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|count| Some((count[0].as_f64()?, count[1].as_f64()?)))
+        .collect();
+    counts
+        .windows(2)
+        .find(|pair| (pair[0].0..=pair[1].0).contains(&time))
+        .map_or(f64::NAN, |pair| {
+            let [(t0, n0), (t1, n1)] = [pair[0], pair[1]];
+            n0 + (n1 - n0) * (time - t0) / (t1 - t0)
+        })
+}
+
 /// Keeps a table of results for the reader: `tests/run` prints all of them at its end.
 ///
 /// # Panics

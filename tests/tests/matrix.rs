@@ -12,7 +12,7 @@ use std::fmt::{self, Display, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvill_tests::peer::{self, Background, Peer};
+use kvill_tests::peer::{self, Background, Peer, count_at};
 use kvill_tests::process::Kvill;
 use serde_json::Value;
 
@@ -394,24 +394,6 @@ impl Display for Cell {
             self.frames, self.frames_sent, self.sound_s, self.first_frame_s,
         )
     }
-}
-
-/// How many frames the publisher had sent by a time, between two of its counts by the straight
-/// line. NaN before its first count and after its last.
-fn count_at(time: f64, sent: &Value) -> f64 {
-    let counts: Vec<(f64, f64)> = sent["counts"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|count| Some((count[0].as_f64()?, count[1].as_f64()?)))
-        .collect();
-    counts
-        .windows(2)
-        .find(|pair| (pair[0].0..=pair[1].0).contains(&time))
-        .map_or(f64::NAN, |pair| {
-            let [(t0, n0), (t1, n1)] = [pair[0], pair[1]];
-            n0 + (n1 - n0) * (time - t0) / (t1 - t0)
-        })
 }
 
 /// One publisher with a script of its own, and the players for it: what each of them said.

@@ -59,7 +59,7 @@ def negotiated_video(pc: RTCPeerConnection) -> str | None:
 
 
 async def packets(pc: RTCPeerConnection) -> dict[str, int]:
-    """Video packets received and lost so far."""
+    """Video packets received and lost so far; of RTX alone, once there was any."""
     for transceiver in pc.getTransceivers():
         if transceiver.kind == "video":
             for stats in (await transceiver.receiver.getStats()).values():

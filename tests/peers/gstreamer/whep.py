@@ -92,6 +92,7 @@ def main(options: argparse.Namespace) -> None:
     start(options)
     session = Session(options, "whep")
     pipeline, webrtc = session.pipeline, session.webrtc
+    webrtc.set_property("latency", options.latency)
     count = Count(pipeline)
     webrtc.connect("pad-added", count.on_pad)
 
@@ -101,7 +102,8 @@ def main(options: argparse.Namespace) -> None:
         pipeline.set_state(Gst.State.PLAYING)
         receive = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
         for caps in (AUDIO_CAPS, VIDEO_CAPS):
-            webrtc.emit("add-transceiver", receive, Gst.Caps.from_string(caps))
+            transceiver = webrtc.emit("add-transceiver", receive, Gst.Caps.from_string(caps))
+            transceiver.set_property("do-nack", True)
         session.open()
         connected = time.monotonic()
         while not count.first_frame.wait(0.02):
@@ -139,5 +141,11 @@ def main(options: argparse.Namespace) -> None:
 
 
 parser = arguments("Play with GStreamer by WHEP.")
+parser.add_argument(
+    "--latency",
+    type=int,
+    default=200,
+    help="how long it waits for packets, in milliseconds (default: 200)",
+)
 if __name__ == "__main__":
     run(main, parser.parse_args())
