@@ -68,7 +68,7 @@ class MediaMTXWebRTCPublisher extends Session {
   }
 
   editOffer(sdp) {
-    return this.conf.audioVoice === false ? withStereoOpus(sdp) : sdp;
+    return withNackForOpus(this.conf.audioVoice === false ? withStereoOpus(sdp) : sdp);
   }
 
   async onAnswered(pc) {

@@ -10,10 +10,6 @@
 // Also: user and pass, or token; onConnected(pc); onDataChannel(event), which asks for a data
 // channel, as nothing else does.
 
-/** Browsers ask for lost sound again where that was agreed on, but do not offer it by themselves. */
-const withNackForOpus = (sdp) => sdp.replace(/^a=rtpmap:(\d+) opus\/48000\/2(\r?)$/gim, (line, payloadType, end) =>
-  new RegExp(`^a=rtcp-fb:${payloadType} nack\r?$`, 'm').test(sdp) ? line : `${line}\na=rtcp-fb:${payloadType} nack${end}`);
-
 class MediaMTXWebRTCReader extends Session {
   addMedia(pc) {
     pc.addTransceiver('video', { direction: 'recvonly' });

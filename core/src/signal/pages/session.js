@@ -112,6 +112,10 @@ const withStereoOpus = (sdp) => {
       : line);
 };
 
+/** Browsers ask for lost sound again, and send it again, where that is agreed on, but do not offer it by themselves. */
+const withNackForOpus = (sdp) => sdp.replace(/^a=rtpmap:(\d+) opus\/48000\/2(\r?)$/gim, (line, payloadType, end) =>
+  new RegExp(`^a=rtcp-fb:${payloadType} nack\r?$`, 'm').test(sdp) ? line : `${line}\na=rtcp-fb:${payloadType} nack${end}`);
+
 /** The `Authorization` header of a configuration, if it names any credentials. */
 const authorizationOf = ({ user, pass, token }) => {
   if (user) {
