@@ -26,16 +26,12 @@ const START: Duration = Duration::from_secs(30);
 /// What of the frames has to be decoded where packets are repaired. The rest came too late: both
 /// the repair and the next one of it may get lost, too.
 const ENOUGH: f64 = 0.97;
-/// The same of other stacks: aiortc asks but once in time, and GStreamer seldom more often.
-const OTHERS_ENOUGH: f64 = 0.9;
 /// One of so many lost packets is sent again at least: half of what aiortc loses is sound, for which
 /// it does not ask.
 const REPAIRED: u64 = 4;
 
 /// How much of the time that the picture stands still without repair it may do so with it.
 const FROZEN_MOST: f64 = 0.25;
-/// The same of the sound that is missing and has to be made up.
-const CONCEALED_MOST: f64 = 0.5;
 
 /// How long the pictures are watched.
 fn seconds() -> u32 {
@@ -115,9 +111,10 @@ fn chromium_sees_no_loss_that_can_be_repaired() {
         "{repaired}\n{bare}"
     );
     assert!(number(repaired, "resent") > 0.0, "{repaired}");
-    let concealed = |player| number(player, "audioConcealed");
+    // A machine that is busy with something else has both make up sound.
+    let concealed = |player| number(player, "audioConcealed") / number(player, "audioSamples");
     assert!(
-        concealed(repaired) <= concealed(bare) * CONCEALED_MOST,
+        concealed(bare) - concealed(repaired) >= LOSS / 2.0,
         "{repaired}\n{bare}"
     );
     assert_eq!(bare["nacks"], 0, "{bare}");
@@ -152,6 +149,9 @@ fn what_is_lost_of_a_publisher_comes_again() {
     assert!(counts.repairs >= counts.rtp_lost / REPAIRED, "{counts:?}");
     let share = number(player, "framesDecoded") / number(&result["sent"], "framesEncoded");
     assert!(share >= ENOUGH, "{result}");
+    // Sound as well: of what the network lost, it would be half.
+    let missing = number(player, "packetsLost");
+    assert!(missing <= counts.rtp_lost as f64 / 8.0, "{result}");
     kvill.stop();
 }
 
@@ -161,16 +161,21 @@ struct Stack {
     peer: Peer,
     script: &'static str,
     args: &'static [&'static str],
+    /// As [`ENOUGH`].
+    enough: f64,
 }
 
 impl Stack {
     /// Those that are installed here.
     fn all() -> Vec<Self> {
+        // It decodes one frame for each packet that comes, and so never gets rid of what has piled
+        // up behind a gap where frames are of one packet, until it throws away all.
         let aiortc = peer::aiortc().map(|peer| Self {
             name: "aiortc",
             peer,
             script: "aiortc/whep.py",
             args: &[],
+            enough: 0.7,
         });
         // Its NACKs wait for their turn among its reports (RFC 4585): it needs the time.
         let gstreamer = peer::gstreamer().map(|peer| Self {
@@ -178,6 +183,7 @@ impl Stack {
             peer,
             script: "gstreamer/whep.py",
             args: &["--latency", "500"],
+            enough: 0.9,
         });
         aiortc.into_iter().chain(gstreamer).collect()
     }
@@ -250,7 +256,7 @@ impl Played<'_> {
         self.ways.check();
         let [repaired, bare] = self.frames(sent).map(|(decoded, sent)| decoded / sent);
         let who = format!("{}, {codec}: {:?}", self.stack.name, self.results);
-        assert!(repaired >= OTHERS_ENOUGH, "{who}");
+        assert!(repaired >= self.stack.enough, "{who}");
         assert!(bare < repaired, "the network was not bad: {who}");
     }
 }
