@@ -108,7 +108,9 @@ impl Uplink {
     }
 
     fn wake(&mut self, now: Instant) {
-        while let Some((_, way, contents)) = self.under_way.pop_front_if(|(at, ..)| *at <= now) {
+        while self.under_way.front().is_some_and(|(at, ..)| *at <= now)
+            && let Some((_, way, contents)) = self.under_way.pop_front()
+        {
             self.world.cross(way, self.publisher_address, &contents);
         }
         if self

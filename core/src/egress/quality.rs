@@ -26,7 +26,7 @@ pub(crate) struct Quality {
     /// Sender reports, by the middle of their NTP times.
     reports: [Option<(u32, u32)>; REPORTS_MAX],
     /// Which of them is the oldest.
-    oldest: u8,
+    oldest: usize,
     video: Option<ReceptionReport>,
     audio: Option<ReceptionReport>,
     /// Clocks that the peer would have back.
@@ -69,10 +69,10 @@ impl Quality {
     pub(super) fn on_sent(&mut self, now: Instant, reports: &[SenderReport]) {
         let at = self.micros(now);
         for report in reports {
-            if let Some(place) = self.reports.get_mut(usize::from(self.oldest)) {
+            if let Some(place) = self.reports.get_mut(self.oldest) {
                 *place = Some((rtcp::middle(report.ntp), at));
             }
-            self.oldest = (self.oldest + 1) % REPORTS_MAX as u8;
+            self.oldest = (self.oldest + 1) % REPORTS_MAX;
         }
         self.references.clear();
     }
@@ -184,7 +184,7 @@ mod tests {
             lost: 0,
             jitter: 0,
             last_report,
-            delay: (delay.as_micros() * 65_536 / 1_000_000) as u32,
+            delay: u32::try_from(delay.as_micros() * 65_536 / 1_000_000).unwrap(),
         }
     }
 
@@ -196,11 +196,11 @@ mod tests {
         let mut quality = Quality::new(began);
         assert_eq!(quality.spacing(), micros(SPACING_UNKNOWN));
         // So long after the beginning that the count of microseconds has wrapped.
-        for (n, after) in [(1, Duration::ZERO), (2, Duration::from_secs(5000))] {
+        for (n, after) in [(1_u32, Duration::ZERO), (2, Duration::from_secs(5000))] {
             let at = began + after;
-            quality.on_sent(at, &[sender_report(n << 16)]);
+            quality.on_sent(at, &[sender_report(u64::from(n) << 16)]);
             let heard = at + 80 * MS;
-            let report = reception(n as u32, 30 * MS);
+            let report = reception(n, 30 * MS);
             quality.on_report(heard, MediaKind::Video, &report);
             let rtt = quality.rtt().unwrap();
             assert!(rtt.abs_diff(50 * MS) < MS, "{rtt:?}");

@@ -27,7 +27,7 @@ pub(super) struct Repairs {
     asked: heapless::Deque<Run, ASKED_MAX>,
     /// The oldest is at `oldest`.
     sent: [Option<Sent>; SENT_MAX],
-    oldest: u8,
+    oldest: usize,
     /// Bytes that may be sent.
     budget: u32,
     limits: RepairLimits,
@@ -142,10 +142,10 @@ impl Repairs {
                 following: 0,
             },
         };
-        if let Some(place) = self.sent.get_mut(usize::from(self.oldest)) {
+        if let Some(place) = self.sent.get_mut(self.oldest) {
             *place = Some(Sent { at: now, run });
         }
-        self.oldest = (self.oldest + 1) % SENT_MAX as u8;
+        self.oldest = (self.oldest + 1) % SENT_MAX;
     }
 
     /// So many bytes of media were sent, for which repairs may be.
@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn what_is_asked_for_while_the_queue_is_full_is_refused() {
         let mut repairs = Repairs::new(limits());
-        for n in 0..ASKED_MAX as u16 {
-            assert_eq!(repairs.ask(VIDEO, lost(n * 100, u16::MAX)), Some(0));
+        for first in (0..).step_by(100).take(ASKED_MAX) {
+            assert_eq!(repairs.ask(VIDEO, lost(first, u16::MAX)), Some(0));
         }
         assert_eq!(repairs.ask(VIDEO, lost(5000, 0)), None);
         assert_eq!(
