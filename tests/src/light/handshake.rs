@@ -1,0 +1,87 @@
+//! The DTLS handshake of a light viewer, which is dropped when it is done.
+
+use std::time::Instant;
+
+use dimpl::{Dtls, KeyingMaterial, Output, SrtpProfile};
+
+use super::shared;
+use super::srtp::Keys;
+
+/// The client's side of a handshake.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    dtls: Dtls,
+    timeout: Instant,
+    is_connected: bool,
+    keys: Option<(KeyingMaterial, SrtpProfile)>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// So many bytes are to be sent.
+    Send(usize),
+    /// Something is to come.
+    Wait,
+    /// It is done. The last flight is the server's (RFC 6347 §4.2.4): nothing is left to be sent.
+    Done(Box<Keys>),
+}
+
+impl Handshake {
+    pub(super) fn new(now: Instant) -> Result<Self, String> {
+        let shared = shared();
+        let mut dtls = Dtls::new_12(shared.dtls.clone(), shared.certificate.clone(), now);
+        dtls.set_active(true);
+        dtls.handle_timeout(now).map_err(|e| e.to_string())?;
+        Ok(Self {
+            dtls,
+            timeout: now,
+            is_connected: false,
+            keys: None,
+        })
+    }
+
+    /// When [`poll`](Self::poll) has something to do.
+    pub(super) fn timeout(&self) -> Instant {
+        self.timeout
+    }
+
+    /// Takes in a datagram.
+    pub(super) fn handle(&mut self, now: Instant, contents: &[u8]) -> Result<(), String> {
+        self.timeout = now;
+        self.dtls
+            .handle_timeout(now)
+            .and_then(|()| self.dtls.handle_packet(contents))
+            .map_err(|e| e.to_string())
+    }
+
+    /// Does what is due. To be called until there is nothing to send.
+    pub(super) fn poll(&mut self, now: Instant, buffer: &mut [u8]) -> Result<Step, String> {
+        if self.timeout > now {
+            return Ok(Step::Wait);
+        }
+        self.dtls.handle_timeout(now).map_err(|e| e.to_string())?;
+        loop {
+            match self.dtls.poll_output(buffer) {
+                Output::Packet(packet) => return Ok(Step::Send(packet.len())),
+                Output::Connected => self.is_connected = true,
+                Output::KeyingMaterial(material, profile) => {
+                    self.keys = Some((material, profile));
+                }
+                Output::Timeout(at) => {
+                    self.timeout = at;
+                    break;
+                }
+                // Whom the server shows itself as does not matter here.
+                Output::PeerCert(_) => {}
+                other => return Err(format!("unexpected in a handshake: {other:?}")),
+            }
+        }
+        let Some((material, profile)) = self.keys.take_if(|_| self.is_connected) else {
+            return Ok(Step::Wait);
+        };
+        let keys = Keys::derive(profile, &material, shared().crypto.srtp_provider);
+        let keys = keys.ok_or_else(|| format!("{profile:?} is not known here"))?;
+        Ok(Step::Done(Box::new(keys)))
+    }
+}
