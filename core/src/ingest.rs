@@ -66,6 +66,8 @@ pub(crate) struct Published {
     pub(crate) ssrc: Option<u32>,
     pub(crate) rtx_ssrc: Option<u32>,
     pub(crate) nack: bool,
+    /// Feedback on it may stand alone (RFC 5506).
+    pub(crate) reduced_size: bool,
     pub(crate) pli: bool,
     pub(crate) fir: bool,
     pub(crate) transport_cc: bool,

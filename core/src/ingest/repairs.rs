@@ -31,8 +31,6 @@ pub(crate) struct Asking {
     /// Whose requests they are. Random.
     pub(crate) ssrc: u32,
     pub(crate) cname: Cname,
-    /// Requests may stand alone (RFC 5506).
-    pub(crate) reduced_size: bool,
     /// How many packets back a track's history records.
     pub(crate) window: usize,
 }
@@ -143,10 +141,10 @@ impl Repairs {
         }
     }
 
-    /// Seals a request.
-    fn seal(&mut self, media: u32, entries: &Entries) -> Option<Vec<u8>> {
+    /// Seals a request for packets of `media`: alone if it may be, which ffmpeg insists on.
+    fn seal(&mut self, media: u32, reduced_size: bool, entries: &Entries) -> Option<Vec<u8>> {
         let (sealer, _) = self.keys.as_mut()?;
-        let cname = (!self.asking.reduced_size).then_some(&self.asking.cname);
+        let cname = (!reduced_size).then_some(&self.asking.cname);
         let room = sealer.rtcp_overhead();
         let mut packet = request(self.asking.ssrc, media, entries, cname, room);
         sealer.seal_rtcp(&mut packet)?;
@@ -275,7 +273,8 @@ impl Ingest {
             let Some(media) = lane.ssrc.filter(|_| !entries.is_empty()) else {
                 continue;
             };
-            if let Some(request) = self.repairs.seal(media, &entries) {
+            let reduced_size = lane.published.reduced_size;
+            if let Some(request) = self.repairs.seal(media, reduced_size, &entries) {
                 let _ = self.repairs.ready.push(request);
             }
         }
@@ -316,7 +315,6 @@ mod tests {
         Repairs::new(Asking {
             ssrc: 7,
             cname: *b"0123456789abcdef",
-            reduced_size: true,
             window: 4096,
         })
     }
@@ -338,7 +336,7 @@ mod tests {
         let crypto = str0m::crypto::from_feature_flags();
         repairs.on_negotiated(&negotiated, crypto.srtp_provider);
         let entries = [(1, 0)].into_iter().collect();
-        let request = repairs.seal(1, &entries).unwrap();
+        let request = repairs.seal(1, true, &entries).unwrap();
         assert!(!repairs.permits(&request), "unless we have used it");
         assert!(repairs.permits(&ours));
     }

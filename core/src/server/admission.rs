@@ -95,8 +95,8 @@ impl Server {
         }
         let (id, credentials) = self.prepare(wish)?;
         let answer = answer::publish(wish.offer, wish.plan, &self.local(wish, &credentials));
-        let (tracks, extensions) = published(wish.plan);
-        let asking = self.asking(wish);
+        let (tracks, extensions) = published(wish.plan, wish.offer);
+        let asking = self.asking();
         let ingest = Ingest::new(
             now,
             &self.shared,
@@ -112,14 +112,13 @@ impl Server {
     }
 
     /// How a publisher is asked for what is missing.
-    fn asking(&mut self, wish: &Wish<'_>) -> Asking {
+    fn asking(&mut self) -> Asking {
         Asking {
             ssrc: self.rng.u32(),
             cname: ids::cname(&mut self.rng)
                 .as_bytes()
                 .try_into()
                 .unwrap_or_default(),
-            reduced_size: wish.plan.reduced_rtcp(wish.offer),
             window: self.config.history.window(),
         }
     }
@@ -360,7 +359,7 @@ impl Server {
 }
 
 /// What the plan for a publisher means for its ingest.
-fn published(plan: &Plan) -> (Vec<Published>, Extensions) {
+fn published(plan: &Plan, offer: &Offer) -> (Vec<Published>, Extensions) {
     let mut extensions = Extensions::default();
     let tracks = plan
         .tracks()
@@ -375,6 +374,10 @@ fn published(plan: &Plan) -> (Vec<Published>, Extensions) {
                 ssrc: track.ssrc,
                 rtx_ssrc: track.rtx_ssrc,
                 nack: track.feedback.nack,
+                reduced_size: offer
+                    .sections
+                    .get(track.m_line)
+                    .is_some_and(|section| section.rtcp_rsize),
                 pli: track.feedback.nack_pli,
                 fir: track.feedback.ccm_fir,
                 transport_cc: track.feedback.transport_cc,

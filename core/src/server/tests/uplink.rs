@@ -13,8 +13,8 @@ const REDUCED: &str = "a=rtcp-rsize\r\n";
 const MAIN: u32 = 77;
 const REPAIRS: u32 = 78;
 
-/// A publisher whose offer has these lines besides, and a viewer that just watches.
-fn pair(bench: &mut Bench, change: impl Fn(String) -> String) -> Client {
+/// A publisher whose offer is changed before it is sent.
+fn join(bench: &mut Bench, change: impl Fn(String) -> String) -> Client {
     let certificate = certificate();
     let offer = offer(&certificate, true, 96, "VP8").replace("SAVPF 96", "SAVPF 96 97");
     let mut publisher = bench.join_offering("/a/whip", PUBLISHER, &certificate, change(offer));
@@ -23,6 +23,7 @@ fn pair(bench: &mut Bench, change: impl Fn(String) -> String) -> Client {
     publisher
 }
 
+/// An offer with these lines at its end.
 fn with(lines: &[&str]) -> impl Fn(String) -> String {
     let lines = lines.concat();
     move |offer| offer + &lines
@@ -89,7 +90,7 @@ fn asked(bench: &mut Bench, by: &mut Client, time: Duration) -> Vec<(u16, u16)> 
 #[test]
 fn a_gap_is_asked_for_once_by_us_and_never_by_str0m() {
     let mut bench = Bench::new(&[HERE]);
-    let mut publisher = pair(&mut bench, with(&[NACK, RTX, REDUCED]));
+    let mut publisher = join(&mut bench, with(&[NACK, RTX, REDUCED]));
     publish(&mut bench, &publisher, [1, 2, 4, 7]);
     let soon = asked(&mut bench, &mut publisher, 6 * MS);
     assert_eq!(soon, [(3, 0b110)]);
@@ -109,9 +110,17 @@ fn a_gap_is_asked_for_once_by_us_and_never_by_str0m() {
 
 #[test]
 fn requests_and_str0m_s_reports_have_senders_of_their_own() {
-    for (lines, first) in [(&[NACK, RTX, REDUCED][..], 205), (&[NACK, RTX][..], 201)] {
+    // As ffmpeg has it, which takes no compound packets: audio says nothing of reduced size.
+    let audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n\
+                 a=rtcp-mux\r\na=sendonly\r\na=rtpmap:111 opus/48000/2\r\n";
+    for (lines, first) in [
+        (&[NACK, RTX, REDUCED, audio][..], 205),
+        (&[NACK, RTX, audio, REDUCED], 201),
+        (&[NACK, RTX], 201),
+    ] {
         let mut bench = Bench::new(&[HERE]);
-        let mut publisher = pair(&mut bench, with(lines));
+        let bundled = |offer: String| with(lines)(offer.replace("BUNDLE 0", "BUNDLE 0 1"));
+        let mut publisher = join(&mut bench, bundled);
         let mut senders = [BTreeSet::new(), BTreeSet::new()];
         let (mut next, mut requests) = (1, 0);
         for _ in 0..300 {
@@ -140,7 +149,7 @@ fn what_str0m_has_given_up_is_taken_from_either_source() {
     for by_repairs in [true, false] {
         let mut bench = Bench::new(&[HERE]);
         let lines = [NACK, if by_repairs { RTX } else { "" }];
-        let mut publisher = pair(&mut bench, with(&lines));
+        let mut publisher = join(&mut bench, with(&lines));
         let (first, last) = (65_000, 66_500);
         let missing = [65_300, 65_535, 65_536, 65_900];
         publish(
@@ -168,7 +177,7 @@ fn what_str0m_has_given_up_is_taken_from_either_source() {
 #[test]
 fn a_viewer_sees_the_gap_and_then_what_came_late() {
     let mut bench = Bench::new(&[HERE]);
-    let publisher = pair(&mut bench, with(&[NACK, RTX]));
+    let publisher = join(&mut bench, with(&[NACK, RTX]));
     let _viewer = bench.connected("/a/whep", VIEWER);
     bench.drain();
     let mut numbers = Vec::new();
@@ -192,7 +201,7 @@ fn a_viewer_sees_the_gap_and_then_what_came_late() {
 #[test]
 fn of_too_many_none_is_asked_for_and_a_keyframe_is() {
     let mut bench = Bench::new(&[HERE]);
-    let mut publisher = pair(&mut bench, with(&[NACK, RTX]));
+    let mut publisher = join(&mut bench, with(&[NACK, RTX]));
     publish(&mut bench, &publisher, [1, 2]);
     bench.advance(Duration::from_secs(2));
     heard(&mut bench, &mut publisher);
@@ -214,7 +223,7 @@ fn of_too_many_none_is_asked_for_and_a_keyframe_is() {
 #[test]
 fn what_is_given_up_asks_for_no_keyframe() {
     let mut bench = Bench::new(&[HERE]);
-    let mut publisher = pair(&mut bench, with(&[NACK, RTX]));
+    let mut publisher = join(&mut bench, with(&[NACK, RTX]));
     publish(&mut bench, &publisher, [1, 3]);
     let before = bench.counters().keyframe_requests;
     let asked = asked(&mut bench, &mut publisher, Duration::from_secs(3));
@@ -227,7 +236,7 @@ fn what_is_given_up_asks_for_no_keyframe() {
 #[test]
 fn audio_without_a_source_of_repairs_is_asked_for_too() {
     let mut bench = Bench::new(&[HERE]);
-    let mut publisher = pair(&mut bench, |offer| {
+    let mut publisher = join(&mut bench, |offer| {
         offer
             .replace("m=video", "m=audio")
             .replace("VP8/90000", "opus/48000/2")
@@ -246,7 +255,7 @@ fn audio_without_a_source_of_repairs_is_asked_for_too() {
 #[test]
 fn who_did_not_offer_nack_is_asked_for_nothing() {
     let mut bench = Bench::new(&[HERE]);
-    let mut publisher = pair(&mut bench, with(&[RTX]));
+    let mut publisher = join(&mut bench, with(&[RTX]));
     publish(&mut bench, &publisher, [1, 3]);
     assert_eq!(asked(&mut bench, &mut publisher, 500 * MS), []);
     assert_eq!(bench.counters().publisher_nacked, 0);
@@ -255,7 +264,7 @@ fn who_did_not_offer_nack_is_asked_for_nothing() {
 #[test]
 fn what_comes_twice_is_forwarded_once_and_counted() {
     let mut bench = Bench::new(&[HERE]);
-    let publisher = pair(&mut bench, with(&[NACK, RTX]));
+    let publisher = join(&mut bench, with(&[NACK, RTX]));
     publish(&mut bench, &publisher, (1..=300).filter(|n| *n != 5));
     for _ in 0..10 {
         repair(&mut bench, &publisher, 1, 5);
@@ -269,7 +278,7 @@ fn what_comes_twice_is_forwarded_once_and_counted() {
 #[test]
 fn late_packets_that_are_damaged_hurt_nobody() {
     let mut bench = Bench::new(&[HERE]);
-    let publisher = pair(&mut bench, with(&[NACK, RTX]));
+    let publisher = join(&mut bench, with(&[NACK, RTX]));
     publish(&mut bench, &publisher, (1..=300).filter(|n| *n != 5));
     let (sealer, _) = publisher.srtp.as_ref().unwrap();
     let seal = |head: [u8; 2], ssrc: u32, payload: &[u8]| {
