@@ -175,7 +175,7 @@ impl Default for Config {
 }
 
 /// The highest bitrate of which a history can hold a second, in Mbit/s.
-pub const HISTORY_MBPS_MAX: i64 = 160;
+pub const HISTORY_MBPS_MAX: u32 = 160;
 
 impl HistoryLimits {
     /// Holds a second of a track of this bitrate, with some to spare: in packets of 610 bytes on

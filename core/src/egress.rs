@@ -228,7 +228,7 @@ impl Egress {
             tally.repairs.unknown += 1;
             return true;
         };
-        let at = self.quality.micros(now);
+        let at = self.quality.millis(now);
         if self
             .repairs
             .was_sent(at, self.quality.spacing(), kind, sequence)

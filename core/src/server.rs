@@ -253,7 +253,8 @@ impl Server {
     /// Is to be called until it returns `None`, or the socket refuses: then the driver keeps that
     /// transmit and sends it first, later.
     ///
-    /// Bounded work: one train is sealed, and no viewer is looked at twice.
+    /// Bounded work: one train is sealed, and no viewer is looked at twice for its repairs, for
+    /// media or for its reports.
     pub fn poll_transmit(
         &mut self,
         now: Instant,

@@ -89,7 +89,7 @@ pub struct Counters {
     /// Times a viewer fell behind the history and went on at a keyframe.
     pub fell_off: u64,
     /// Packets that viewers asked for again (RFC 4585 §6.2.1). Those that are not sent are counted
-    /// by the reason, in the next four.
+    /// by the reason, in the next four; but for those for which a viewer waited when it left.
     pub nacked: u64,
     /// Not sent again: never arrived from the publisher, gone from the history, before the
     /// viewer's first keyframe, or still to come to it.
@@ -108,8 +108,7 @@ pub struct Counters {
     pub keyframe_requests: u64,
     /// Missing packets that publishers were asked for (RFC 4585 §6.2.1), each as often as it was.
     pub publisher_nacked: u64,
-    /// Packets that came after their publisher was asked for them. A part of
-    /// [`packets_in`](Self::packets_in).
+    /// Packets that came after their publisher was asked for them.
     pub publisher_repaired: u64,
     /// Missing packets that publishers are asked for no more, or never were since too many were
     /// missing at once. One that comes nevertheless is forwarded.

@@ -14,6 +14,11 @@ use crate::stream::track::Track;
 /// sooner and then run through more than this much at once.
 const KEYFRAME_FRESH: Duration = Duration::from_millis(500);
 
+/// A lane that goes on so many numbers after what it sent last takes the numbers after that: a
+/// receiver guesses the roll-over of the nearest (RFC 3711 §3.3.1), and is wrong from 2¹⁵ on. Half of
+/// that, for it may have lost the last packets.
+const LEAP_MAX: u64 = 1 << 14;
+
 /// First indices lie below this.
 const FIRST_INDEX_MASK: u16 = 0x7fff;
 
@@ -49,7 +54,8 @@ pub(crate) struct RtxConfig {
 pub(crate) struct Lane {
     pub(super) config: LaneConfig,
     place: Place,
-    /// The index is the sequence number less this. Set once, when the first packet is sent.
+    /// The index is the sequence number less this. Set when the first packet is sent, and never
+    /// such that an index comes again.
     base: Option<u64>,
     /// The highest index that was sent.
     highest: u64,
@@ -156,15 +162,29 @@ impl Lane {
                     return None;
                 };
                 self.asked = None;
-                (keyframe.position, keyframe.sequence)
+                (keyframe.position, keyframe.floor)
             }
             MediaKind::Audio => {
-                let newest = history.last()?;
-                (history.head() - 1, newest.sequence)
+                let newest = history.next_sequence().checked_sub(1)?;
+                (history.find(newest)?.0, newest)
             }
         };
+        let floor = self.rebase(floor);
         self.place = Place::At { cursor, floor };
         Some((cursor, floor))
+    }
+
+    /// Goes on with a sequence number, or with the lowest after it that has an index of its own.
+    fn rebase(&mut self, floor: u64) -> u64 {
+        let Some(base) = self.base else {
+            return floor;
+        };
+        let leap = floor.saturating_sub(base).saturating_sub(self.highest);
+        if leap >= LEAP_MAX {
+            // One number is missing: the receiver is to know that something is.
+            self.base = Some(floor - self.highest - 2);
+        }
+        floor.max(base.saturating_add(first_index(self.config.first_index)))
     }
 
     #[expect(
@@ -256,4 +276,155 @@ fn rtp_header(payload_type: u8, ssrc: u32, index: u64, entry: &Entry) -> [u8; RT
     [
         0x80, second, seq_high, seq_low, t0, t1, t2, t3, s0, s1, s2, s3,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HistoryLimits;
+    use crate::media::Codec;
+    use crate::stream::track::Packet;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the beginning"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn sealer() -> Sealer {
+        let crypto = str0m::crypto::from_feature_flags();
+        let profile = dimpl::SrtpProfile::AEAD_AES_128_GCM;
+        let material: Vec<u8> = (0_u8..).take(profile.keying_material_len()).collect();
+        let keys = crate::srtp::derive(profile, &material, false, crypto.srtp_provider);
+        keys.unwrap().0
+    }
+
+    fn put(track: &mut Track, at: Instant, number: u64, is_keyframe: bool) {
+        let payload: &[u8] = if is_keyframe {
+            &[0x10, 0, 9]
+        } else {
+            &[0, 1, 9]
+        };
+        let packet = Packet {
+            sequence: number,
+            timestamp: u32::try_from(number * 3000).unwrap(),
+            marker: false,
+            payload: payload.into(),
+        };
+        track.receive(at, packet);
+    }
+
+    /// The 16-bit numbers that are sent.
+    fn fill(lane: &mut Lane, track: &Track, at: Instant) -> Vec<u16> {
+        let sealer = sealer();
+        let mut numbers = Vec::new();
+        loop {
+            let mut buffer = vec![0; 70_000];
+            let mut train = Train::new(&mut buffer);
+            let more = lane.fill(at, track, &sealer, &mut train, &mut Tally::default());
+            if let Some((size, segment)) = train.finish() {
+                let packets = buffer[..size].chunks(segment.unwrap_or(size));
+                numbers.extend(packets.map(|c| u16::from_be_bytes([c[2], c[3]])));
+            }
+            if !more {
+                return numbers;
+            }
+        }
+    }
+
+    fn setup(codec: &Codec, first_index: u16) -> (Track, Lane, Instant) {
+        let now = start();
+        let limits = HistoryLimits {
+            age: Duration::from_secs(1),
+            ..HistoryLimits::default()
+        };
+        let config = LaneConfig {
+            kind: codec.kind(),
+            payload_type: 96,
+            ssrc: 7,
+            first_index,
+            nack: true,
+            rtx: None,
+        };
+        (
+            Track::new(codec.clone(), limits),
+            Lane::new(now, config),
+            now,
+        )
+    }
+
+    fn vp8() -> Codec {
+        Codec::from_sdp("VP8", 90_000, 1, "").unwrap()
+    }
+
+    fn opus() -> Codec {
+        Codec::from_sdp("opus", 48_000, 2, "").unwrap()
+    }
+
+    #[test]
+    fn regress_what_comes_late_from_before_the_viewer_is_not_sent() {
+        for codec in [vp8(), opus()] {
+            for first_index in [0, 1000] {
+                let (mut track, mut lane, now) = setup(&codec, first_index);
+                put(&mut track, now, 1, true);
+                for number in 3..10 {
+                    put(&mut track, now, number, false);
+                }
+                put(&mut track, now, 10, true);
+                assert_eq!(fill(&mut lane, &track, now), [first_index]);
+                for number in 11..20 {
+                    put(&mut track, now, number, false);
+                }
+                // The socket is full until the history has gone on.
+                let later = now + Duration::from_secs(2);
+                put(&mut track, later, 2, true);
+                let sent = fill(&mut lane, &track, later);
+                assert!(sent.iter().all(|n| *n > first_index), "{sent:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn regress_sound_begins_with_the_newest_and_not_with_what_came_last() {
+        let (mut track, mut lane, now) = setup(&opus(), 0);
+        for number in (1..100).filter(|n| *n != 2).chain([2]) {
+            put(&mut track, now, number, true);
+        }
+        assert_eq!(fill(&mut lane, &track, now), [0]);
+    }
+
+    #[test]
+    fn the_first_packet_of_a_keyframe_may_come_late() {
+        let (mut track, mut lane, now) = setup(&vp8(), 100);
+        put(&mut track, now, 1, true);
+        // Number 3 begins the keyframe, or ends the frame before: nobody knows.
+        for (number, is_keyframe) in [(2, false), (4, true)] {
+            put(&mut track, now, number, is_keyframe);
+        }
+        assert_eq!(fill(&mut lane, &track, now), [101]);
+        put(&mut track, now, 3, false);
+        assert_eq!(fill(&mut lane, &track, now), [100]);
+    }
+
+    #[test]
+    fn regress_no_leap_is_further_than_a_receiver_can_follow() {
+        let (mut track, mut lane, now) = setup(&vp8(), 0);
+        put(&mut track, now, 0, true);
+        fill(&mut lane, &track, now);
+        let mut highest = lane.highest;
+        // It waits for a keyframe that the publisher sends when it pleases.
+        for begin in [1, 40_001, 80_001] {
+            for number in begin..begin + 39_999 {
+                put(&mut track, now, number, false);
+            }
+            fill(&mut lane, &track, now);
+            put(&mut track, now, begin + 39_999, true);
+            fill(&mut lane, &track, now);
+            assert!(lane.highest > highest, "no index comes again");
+            assert!(lane.highest - highest < 1 << 15, "{}", lane.highest);
+            highest = lane.highest;
+        }
+    }
 }

@@ -7,10 +7,10 @@ use crate::rtcp::{self, REFERENCES_MAX, ReceptionReport, ReferenceTime, SenderRe
 
 /// Repairs of one packet lie this far apart while the round-trip time is not known. Longer than
 /// that is sent once too often; shorter than that is refused once too often, which costs a picture.
-const SPACING_UNKNOWN: Duration = Duration::from_millis(30);
+const SPACING_UNKNOWN_MS: u16 = 30;
 
 /// And at least this far apart: the peer's timers are no finer.
-const SPACING_MIN: Duration = Duration::from_millis(5);
+const SPACING_MIN_MS: u16 = 5;
 
 /// How many sender reports are remembered: two of each track, for the peer's report may cross ours.
 const REPORTS_MAX: usize = 4;
@@ -60,9 +60,14 @@ impl Quality {
         }
     }
 
-    /// This moment in microseconds.
-    pub(super) fn micros(&self, now: Instant) -> u32 {
+    fn micros(&self, now: Instant) -> u32 {
         micros(now.saturating_duration_since(self.began))
+    }
+
+    /// This moment in milliseconds, wrapping after 65 seconds.
+    #[expect(clippy::cast_possible_truncation, reason = "it is meant to wrap")]
+    pub(super) fn millis(&self, now: Instant) -> u16 {
+        now.saturating_duration_since(self.began).as_millis() as u16
     }
 
     /// Sender reports left.
@@ -99,12 +104,12 @@ impl Quality {
         self.rtt = Some(Rtt { last, smoothed });
     }
 
-    /// How long after a repair another one of the same packet makes sense, in microseconds: one
+    /// How long after a repair another one of the same packet makes sense, in milliseconds: one
     /// round trip, and rather too little, for who asks too late has lost its picture.
-    pub(super) fn spacing(&self) -> u32 {
-        let rtt = self.rtt.map(|rtt| rtt.last.min(rtt.smoothed));
-        rtt.unwrap_or(micros(SPACING_UNKNOWN))
-            .max(micros(SPACING_MIN))
+    pub(super) fn spacing(&self) -> u16 {
+        let rtt = self.rtt.map(|rtt| rtt.last.min(rtt.smoothed) / 1000);
+        let rtt = rtt.and_then(|rtt| u16::try_from(rtt).ok());
+        rtt.unwrap_or(SPACING_UNKNOWN_MS).max(SPACING_MIN_MS)
     }
 
     pub(super) fn on_reference_time(&mut self, now: Instant, ssrc: u32, ntp: u32) {
@@ -194,7 +199,7 @@ mod tests {
     fn the_round_trip_is_measured_from_our_report_to_theirs() {
         let began = start();
         let mut quality = Quality::new(began);
-        assert_eq!(quality.spacing(), micros(SPACING_UNKNOWN));
+        assert_eq!(quality.spacing(), SPACING_UNKNOWN_MS);
         // So long after the beginning that the count of microseconds has wrapped.
         for (n, after) in [(1_u32, Duration::ZERO), (2, Duration::from_secs(5000))] {
             let at = began + after;
@@ -204,7 +209,7 @@ mod tests {
             quality.on_report(heard, MediaKind::Video, &report);
             let rtt = quality.rtt().unwrap();
             assert!(rtt.abs_diff(50 * MS) < MS, "{rtt:?}");
-            assert!(quality.spacing().abs_diff(50_000) < 1000);
+            assert!((49..=50).contains(&quality.spacing()));
         }
     }
 

@@ -10,11 +10,11 @@ use crate::rtcp::Lost;
 
 /// How many entries of NACKs may wait, of up to 17 packets each. They wait for a socket that is
 /// full, no longer than for the end of a batch otherwise.
-const ASKED_MAX: usize = 12;
+const ASKED_MAX: usize = 18;
 
 /// How many runs of up to 17 packets are remembered as sent. More keeps to once in a round trip
 /// also where very much is lost; the budget holds in any case.
-const SENT_MAX: usize = 10;
+const SENT_MAX: usize = 12;
 
 /// What one viewer's repairs may take up.
 const STATE_LEN_MAX: usize = 256;
@@ -27,7 +27,7 @@ pub(super) struct Repairs {
     asked: heapless::Deque<Run, ASKED_MAX>,
     /// The oldest is at `oldest`.
     sent: [Option<Sent>; SENT_MAX],
-    oldest: usize,
+    oldest: u8,
     /// Bytes that may be sent.
     budget: u32,
     limits: RepairLimits,
@@ -42,8 +42,8 @@ struct Run {
 
 #[derive(Debug, Clone, Copy)]
 struct Sent {
-    /// In microseconds, wrapping.
-    at: u32,
+    /// In milliseconds, wrapping.
+    at: u16,
     run: Run,
 }
 
@@ -110,8 +110,8 @@ impl Repairs {
         }
     }
 
-    /// Whether a packet was sent less than `spacing` microseconds before `now`.
-    pub(super) fn was_sent(&self, now: u32, spacing: u32, kind: MediaKind, sequence: u16) -> bool {
+    /// Whether a packet was sent less than `spacing` milliseconds before `now`.
+    pub(super) fn was_sent(&self, now: u16, spacing: u16, kind: MediaKind, sequence: u16) -> bool {
         self.sent
             .iter()
             .flatten()
@@ -124,7 +124,7 @@ impl Repairs {
     }
 
     /// A packet was sent again.
-    pub(super) fn on_sent(&mut self, now: u32, kind: MediaKind, sequence: u16, len: usize) {
+    pub(super) fn on_sent(&mut self, now: u16, kind: MediaKind, sequence: u16, len: usize) {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         self.budget = self.budget.saturating_sub(len);
         let same = |sent: &&mut Sent| sent.at == now && sent.run.bit(kind, sequence).is_some();
@@ -142,10 +142,12 @@ impl Repairs {
                 following: 0,
             },
         };
-        if let Some(place) = self.sent.get_mut(self.oldest) {
+        if let Some(place) = self.sent.get_mut(usize::from(self.oldest)) {
             *place = Some(Sent { at: now, run });
         }
-        self.oldest = (self.oldest + 1) % SENT_MAX;
+        let next = self.oldest + 1;
+        let is_last = usize::from(next) == SENT_MAX;
+        self.oldest = if is_last { 0 } else { next };
     }
 
     /// So many bytes of media were sent, for which repairs may be.
@@ -165,7 +167,7 @@ mod tests {
     use super::*;
 
     const VIDEO: MediaKind = MediaKind::Video;
-    const RTT: u32 = 50_000;
+    const RTT: u16 = 50;
 
     fn limits() -> RepairLimits {
         RepairLimits::default()
@@ -251,7 +253,7 @@ mod tests {
             let mut repairs = Repairs::new(limits());
             let mut last = std::collections::BTreeMap::new();
             for (n, sequence) in sequences.into_iter().enumerate() {
-                let now = u32::try_from(n).unwrap() * 1000;
+                let now = u16::try_from(n).unwrap();
                 if repairs.was_sent(now, RTT, VIDEO, sequence) {
                     continue;
                 }

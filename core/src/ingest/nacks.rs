@@ -287,8 +287,11 @@ impl Request {
             *following |= 1 << (distance - 1);
             return true;
         }
-        self.last = sequence;
-        self.entries.push((sequence as u16, 0)).is_ok()
+        let has_room = self.entries.push((sequence as u16, 0)).is_ok();
+        if has_room {
+            self.last = sequence;
+        }
+        has_room
     }
 }
 
@@ -459,6 +462,20 @@ mod tests {
         }
         assert_eq!(at, begun + REORDERING + PACE);
         assert_eq!(asked, (0..299).map(|n| n * 20 + 19).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn regress_a_full_request_asks_for_nothing_that_came() {
+        let begun = start();
+        let mut nacks = Nacks::new(2 * WINDOW, true);
+        let is_lost = |n: &u64| n % 20 == 17 || n % 20 == if *n < 5000 { 18 } else { 19 };
+        for sequence in (0..6000).filter(|n| !is_lost(n)) {
+            nacks.receive(begun, sequence);
+        }
+        let at = nacks.poll_timeout().unwrap();
+        let asked = numbers(&nacks.take_due(at, WAIT), 6000);
+        assert!(asked.iter().all(|n| nacks.misses(*n)));
+        assert_eq!(nacks.take_tally().asked, asked.len() as u64);
     }
 
     #[test]

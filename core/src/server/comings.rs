@@ -171,9 +171,11 @@ impl Server {
             return;
         };
         let old = std::mem::replace(&mut media.transport, route.transport);
+        media.repair_queued = false;
         if let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(old)) {
             audience.retire(id);
         }
         self.seat(path_id, id, route);
+        self.queue_repairs(id);
     }
 }

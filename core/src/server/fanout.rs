@@ -66,12 +66,11 @@ impl Server {
             let Some((_, media)) = self.sessions.viewer_mut(id) else {
                 continue;
             };
-            media.repair_queued = false;
             if media.transport != transport {
-                // It has moved since.
-                self.queue_repairs(id);
+                // It has moved since, and has its place there.
                 continue;
             }
+            media.repair_queued = false;
             if let Some((route, filled)) = self.fill(now, id, Part::Repairs, buffer) {
                 if filled.more {
                     self.queue_repairs(id);

@@ -167,7 +167,7 @@ impl Section {
             rtcp_rsize: has(own, "rtcp-rsize"),
             receiver_rtt: values(own, "rtcp-xr")
                 .flat_map(|value| value.split(' '))
-                .any(|format| matches!(format, "rcvr-rtt=all" | "rcvr-rtt=sender")),
+                .any(|format| format.starts_with("rcvr-rtt=")),
             transport: Transport::new(own).or(session),
             payloads: if is_rtp {
                 payload::payloads(media)

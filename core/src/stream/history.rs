@@ -121,6 +121,7 @@ impl History {
     }
 
     /// The last packet recorded.
+    #[cfg(test)]
     pub(crate) fn last(&self) -> Option<&Entry> {
         self.entries.back()
     }

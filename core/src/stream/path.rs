@@ -93,6 +93,7 @@ impl Path {
         self.publisher = Some(publisher);
         self.ends = None;
         self.ahead = None;
+        self.keyframes = KeyframeRequests::default();
         for (track, codec) in [
             (&mut self.video, codecs.video),
             (&mut self.audio, codecs.audio),

@@ -30,6 +30,10 @@ const ACCESS_UNIT_MAX: u64 = 1024;
 /// has set its clock anew.
 const BACK_MAX: Duration = Duration::from_secs(10);
 
+/// How many packets that are missing before a keyframe may be its beginning. More waits for larger
+/// losses; fewer keeps a viewer from what it can do without.
+const MISSING_MAX: u64 = 16;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -52,8 +56,10 @@ pub(crate) struct Track {
 pub(crate) struct Keyframe {
     /// Where the first packet of its access unit stands.
     pub(crate) position: Position,
-    /// The lowest sequence number of its access unit.
-    pub(crate) sequence: u64,
+    /// The lowest sequence number of its access unit that has come.
+    sequence: u64,
+    /// The lowest that may be part of it: what is missing just below may come late.
+    pub(crate) floor: u64,
     pub(crate) arrived: Instant,
     timestamp: u32,
 }
@@ -89,7 +95,7 @@ pub(crate) struct Packet {
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// It is in the history. `keyframe`: it is part of one.
+    /// It is in the history. `keyframe`: it is part of the newest one.
     Recorded { keyframe: bool },
     /// A new publisher's video begins with a keyframe, which has not come.
     AwaitsKeyframe,
@@ -177,11 +183,11 @@ impl Track {
             Ok(position) => {
                 self.mapping = Some(mapping);
                 self.note_timestamp(now, timestamp);
-                let keyframe = keyframe && is_video;
-                if keyframe {
-                    self.note_keyframe(now, position, sequence, timestamp);
+                Received::Recorded {
+                    keyframe: keyframe
+                        && is_video
+                        && self.note_keyframe(now, position, sequence, timestamp),
                 }
-                Received::Recorded { keyframe }
             }
             Err(Unrecorded::Duplicate | Unrecorded::TooLate) => Received::Unrecorded,
         }
@@ -213,35 +219,62 @@ impl Track {
         }
     }
 
-    fn note_keyframe(&mut self, now: Instant, position: Position, sequence: u64, timestamp: u32) {
-        let known = self
-            .keyframe
-            .filter(|k| k.timestamp == timestamp && position - k.position < ACCESS_UNIT_MAX);
-        let mut keyframe = known.unwrap_or(Keyframe {
-            position,
-            sequence,
-            arrived: now,
-            timestamp,
-        });
-        keyframe.sequence = keyframe.sequence.min(sequence);
-        if known.is_none() {
-            let begin = self
-                .history
-                .tail()
-                .max(position.saturating_sub(ACCESS_UNIT_MAX));
-            for earlier in begin..position {
-                let Some(entry) = self
-                    .history
-                    .get(earlier)
-                    .filter(|e| e.timestamp == timestamp)
-                else {
-                    continue;
-                };
-                keyframe.position = keyframe.position.min(earlier);
-                keyframe.sequence = keyframe.sequence.min(entry.sequence);
+    /// Notes that a packet is part of a keyframe. Returns whether that is the newest: a packet that
+    /// comes late may be part of an older one, with which nobody is to begin.
+    fn note_keyframe(
+        &mut self,
+        now: Instant,
+        position: Position,
+        sequence: u64,
+        timestamp: u32,
+    ) -> bool {
+        let is_near = |k: &Keyframe| sequence.abs_diff(k.sequence) < ACCESS_UNIT_MAX;
+        if let Some(known) = &mut self.keyframe {
+            if known.timestamp == timestamp && is_near(known) {
+                known.sequence = known.sequence.min(sequence);
+                known.floor = known.floor.min(sequence);
+                return true;
+            }
+            if sequence < known.sequence {
+                return false;
             }
         }
+        let mut keyframe = Keyframe {
+            position,
+            sequence,
+            floor: sequence,
+            arrived: now,
+            timestamp,
+        };
+        let begin = self
+            .history
+            .tail()
+            .max(position.saturating_sub(ACCESS_UNIT_MAX));
+        for earlier in begin..position {
+            let Some(entry) = self
+                .history
+                .get(earlier)
+                .filter(|e| e.timestamp == timestamp)
+            else {
+                continue;
+            };
+            keyframe.position = keyframe.position.min(earlier);
+            keyframe.sequence = keyframe.sequence.min(entry.sequence);
+        }
+        keyframe.floor = self.floor_below(keyframe.sequence);
         self.keyframe = Some(keyframe);
+        true
+    }
+
+    /// The lowest sequence number of a run that ends below this one and is missing; this one, if
+    /// there is none, or none that is short.
+    fn floor_below(&self, sequence: u64) -> u64 {
+        let publisher = self.mapping.map_or(sequence, |mapping| mapping.floor);
+        let lowest = publisher.max(sequence.saturating_sub(MISSING_MAX));
+        (lowest..=sequence)
+            .rev()
+            .find(|floor| *floor == publisher || self.history.find(floor - 1).is_some())
+            .unwrap_or(sequence)
     }
 
     /// A sender report of the present publisher: `ntp` and its RTP timestamp name one moment.
@@ -353,6 +386,25 @@ mod tests {
         let keyframe = track.keyframe().unwrap();
         assert_eq!(keyframe.position, 2);
         assert_eq!(keyframe.sequence, FIRST_SEQUENCE + 3);
+        // Number 102 was missing then.
+        assert_eq!(keyframe.floor, FIRST_SEQUENCE + 2);
+    }
+
+    #[test]
+    fn regress_a_late_packet_of_an_old_keyframe_is_no_new_beginning() {
+        let (mut track, at) = (video(), start());
+        receive(&mut track, at, 1, 0, true);
+        receive(&mut track, at, 3, 0, false);
+        receive(&mut track, at, 4, 3000, true);
+        let newest = track.keyframe().unwrap();
+        let late = receive(&mut track, at + MS * 40, 2, 0, true);
+        assert_eq!(late, Received::Recorded { keyframe: false });
+        let after = track.keyframe().unwrap();
+        assert_eq!(after.position, newest.position);
+        assert_eq!(
+            (after.sequence, after.floor),
+            (newest.sequence, newest.floor)
+        );
     }
 
     #[test]

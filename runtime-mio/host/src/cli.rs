@@ -104,7 +104,7 @@ pub struct Arguments {
         long,
         value_name = "MBPS",
         default_value_t = 20,
-        value_parser = clap::value_parser!(u32).range(1..=HISTORY_MBPS_MAX)
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(HISTORY_MBPS_MAX))
     )]
     pub history_mbps: u32,
 

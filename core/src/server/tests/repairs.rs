@@ -300,3 +300,43 @@ fn a_viewer_that_tells_its_clock_is_told_it_back() {
     let answer = [5, 0, 0, 3, 0, 0, 0, 9, 2, 3, 4, 5, 0, 1, 0, 0];
     assert!(compound.ends_with(&answer), "{compound:x?}");
 }
+
+#[test]
+fn regress_a_viewer_that_moved_is_repaired_though_its_old_socket_is_full() {
+    let mut bench = Bench::new(&[HERE, ALSO_HERE]);
+    let (publisher, mut viewer) = pair(&mut bench, RTX);
+    let got = play(&mut bench, &publisher, 1..30);
+    viewer.nack(&mut bench, sequence(&got[4]), 0);
+    // Transport 0 is not polled: its socket is full.
+    let moved = Check {
+        transport: 1,
+        ..viewer.client.check()
+    };
+    bench.check(&viewer.client, moved);
+    viewer.nack(&mut bench, sequence(&got[6]), 0);
+    let mut repairs = 0;
+    while let Some(transmit) =
+        bench
+            .server
+            .poll_transmit(bench.now, TransportId(1), &mut bench.buffer)
+    {
+        let sent = (transmit.size, bench.buffer[1] & 0x7f);
+        repairs += usize::from(sent == (2 * (LEN + 2), 97));
+    }
+    assert_eq!(repairs, 1, "{:?}", bench.counters());
+}
+
+#[test]
+fn one_nack_of_many_losses_is_answered_whole() {
+    let mut bench = Bench::new(&[HERE]);
+    let (publisher, mut viewer) = pair(&mut bench, RTX);
+    let got = play(&mut bench, &publisher, 1..1000);
+    let mut nack = vec![0x81, 205, 0, 2 + 18, 0, 0, 0, 9];
+    nack.extend(viewer.ssrc.to_be_bytes());
+    for lost in got.iter().step_by(50).take(18) {
+        nack.extend(sequence(lost).to_be_bytes());
+        nack.extend([0, 0]);
+    }
+    viewer.say(&mut bench, &nack);
+    assert_eq!(packets(bench.drain(), LEN + 2).len(), 18);
+}
