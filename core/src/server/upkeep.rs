@@ -86,10 +86,13 @@ impl Server {
 
     /// Notes that a viewer's reports are due, if they are.
     fn report(&mut self, now: Instant, id: SessionId, until: Instant) {
-        let (period, draw) = (self.config.report_interval, self.rng.fraction());
-        let Some((_, media)) = self.sessions.viewer_mut(id) else {
+        let viewer = self.sessions.viewer_mut(id);
+        let Some((_, media)) = viewer.filter(|(_, media)| media.schedule.due() <= until) else {
             return;
         };
+        // Drawn for a report and not for every turn: how many turns a session has depends on what
+        // its DTLS draws, which does not come from the seed.
+        let (period, draw) = (self.config.report_interval, self.rng.fraction());
         let Some(shape) = media.schedule.take(now, until, period, draw) else {
             return;
         };
