@@ -10,7 +10,9 @@
 //! str0m's randomness (ICE credentials, SSRCs, mids) is fastrand's generator of the thread: seed
 //! that with [`fastrand::seed`] for the same clients in every run. The key exchange stays random.
 
+mod crypto;
 pub mod media;
+mod name;
 mod restart;
 mod text;
 
@@ -20,8 +22,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::format::Codec;
+use str0m::config::DtlsCert;
+use str0m::format::{Codec, CodecConfig, PayloadParams};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
@@ -38,6 +40,8 @@ pub struct Client {
     local: SocketAddr,
     video_mid: Option<Mid>,
     audio_mid: Option<Mid>,
+    /// Asks for what is missing although it is not told of a source for repairs.
+    asks_without_rtx: bool,
     offer: String,
     pending: Option<SdpPendingOffer>,
     /// An offer that is not str0m's.
@@ -81,6 +85,19 @@ pub struct Options {
     pub observe: bool,
     /// How many packets of a track are kept for those who ask for them again. More costs memory.
     pub send_buffer: usize,
+    /// How what is lost is repaired.
+    pub repair: Repair,
+}
+
+/// How a client has lost packets repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// By RTX (RFC 4588) for video, not at all for audio: what str0m does by itself.
+    Rtx,
+    /// The same packet is sent again, for video and audio: NACK is offered and RTX is not.
+    Again,
+    /// Not at all: neither is offered.
+    Off,
 }
 
 /// Enough where nothing is lost.
@@ -94,6 +111,7 @@ impl Options {
             codecs: codecs.to_vec(),
             observe: false,
             send_buffer: SEND_BUFFER,
+            repair: Repair::Rtx,
         }
     }
 
@@ -101,6 +119,13 @@ impl Options {
     #[must_use]
     pub fn observing(mut self) -> Self {
         self.observe = true;
+        self
+    }
+
+    /// The same client, of which what is lost is repaired like this.
+    #[must_use]
+    pub fn repaired_by(mut self, repair: Repair) -> Self {
+        self.repair = repair;
         self
     }
 
@@ -155,6 +180,7 @@ impl Client {
             local,
             video_mid,
             audio_mid,
+            asks_without_rtx: direction == Direction::RecvOnly && options.repair == Repair::Again,
             offer: offer.to_sdp_string(),
             pending: Some(pending),
             text: None,
@@ -206,6 +232,14 @@ impl Client {
             .sdp_api()
             .accept_answer(pending, answer)
             .map_err(|e| e.to_string())?;
+        if self.asks_without_rtx {
+            for mid in [self.video_mid, self.audio_mid].into_iter().flatten() {
+                let mut api = self.rtc.direct_api();
+                if let Some(stream) = api.stream_rx_by_mid(mid, None) {
+                    stream.suppress_nack(false);
+                }
+            }
+        }
         self.drain(now);
         Ok(())
     }
@@ -450,12 +484,15 @@ impl Identity {
     }
 }
 
-/// As little as possible: no extensions, no statistics, short histories.
+/// As little as possible: no extensions, no statistics, short histories, and no word of streams
+/// that pause, which str0m would look for in no fixed order and be woken for.
 fn config(options: &Options) -> RtcConfig {
     let mut config = RtcConfig::new()
         .set_rtp_mode(true)
+        .set_crypto_provider(crypto::provider())
         .set_dtls_cert(certificate())
         .set_stats_interval(None)
+        .set_pause_threshold(Duration::from_secs(86_400))
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_send_buffer_audio(options.send_buffer)
         .set_send_buffer_video(options.send_buffer)
@@ -476,7 +513,23 @@ fn config(options: &Options) -> RtcConfig {
             other => panic!("{other} is nothing to offer"),
         };
     }
+    if options.repair != Repair::Rtx {
+        let codecs = config.codec_config();
+        let nack = options.repair == Repair::Again;
+        let params = codecs.params().iter().map(|p| without_rtx(p, nack));
+        *codecs = CodecConfig::new_from_payload_params(params.collect());
+    }
     config
+}
+
+fn without_rtx(params: &PayloadParams, nack: bool) -> PayloadParams {
+    let mut without = PayloadParams::new(params.pt(), None, params.spec());
+    without.set_fb_nack(nack);
+    without.set_fb_pli(params.fb_pli());
+    without.set_fb_fir(params.fb_fir());
+    without.set_fb_remb(params.fb_remb());
+    without.set_fb_transport_cc(params.fb_transport_cc());
+    without
 }
 
 /// One certificate for all clients of a process: making it costs more than a handshake's
@@ -484,8 +537,7 @@ fn config(options: &Options) -> RtcConfig {
 fn certificate() -> DtlsCert {
     static CERTIFICATE: OnceLock<DtlsCert> = OnceLock::new();
     let make = || {
-        let provider: CryptoProvider = str0m::crypto::from_feature_flags();
-        provider
+        crypto::provider()
             .dtls_provider
             .generate_certificate()
             .expect("the provider makes certificates")

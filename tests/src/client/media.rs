@@ -1,13 +1,17 @@
 //! Media under a test's control: packets whose numbers, marks and bytes the test knows.
 //!
 //! The payloads are noise behind headers that are real enough for a server to tell a keyframe and
-//! the first packet of a frame. No two packets of a process carry the same bytes.
+//! the first packet of a frame, and end with the packet's [`Name`]. No two packets of a world carry
+//! the same bytes, as long as their sources have numbers of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use str0m::format::Codec;
 use str0m::rtp::RtpPacket;
+
+use super::name::NAME_LEN;
+pub use super::name::Name;
 
 /// One RTP packet to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,27 +38,45 @@ pub struct Source {
     /// How far the timestamp moves with every frame: 3,000 for video (30 per second), 960 for
     /// Opus (50 per second) unless it is set to something else.
     pub step: u32,
-    noise: fastrand::Rng,
+    /// What its packets' names say of it.
+    number: u32,
+    first: u64,
+    frames: u32,
 }
 
-/// Keeps all payloads of a process apart.
-static STAMP: AtomicU64 = AtomicU64::new(0);
-
-/// Bytes that identify a payload, big endian, at its end.
-const STAMP_LEN: usize = 8;
+/// Keeps the sources of a process apart that are given no number.
+static NUMBER: AtomicU32 = AtomicU32::new(1 << 31);
 
 impl Source {
-    /// A track that starts with these numbers. The noise comes from fastrand's generator of this
-    /// thread, hence from the test's seed.
+    /// A track that starts with these numbers.
     #[must_use]
     pub fn new(codec: Codec, seq: u64, timestamp: u32) -> Self {
+        Self::numbered(
+            NUMBER.fetch_add(1, Ordering::Relaxed),
+            codec,
+            seq,
+            timestamp,
+        )
+    }
+
+    /// The same, with a number of its own in its packets' names, below 2³¹.
+    #[must_use]
+    pub fn numbered(number: u32, codec: Codec, seq: u64, timestamp: u32) -> Self {
         Self {
             codec,
             seq,
             timestamp,
             step: if codec.is_video() { 3000 } else { 960 },
-            noise: fastrand::Rng::with_seed(fastrand::u64(..)),
+            number,
+            first: seq,
+            frames: 0,
         }
+    }
+
+    /// What its packets' names say of it.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The codec.
@@ -64,7 +86,7 @@ impl Source {
     }
 
     /// A frame that needs no other to be decoded, in `packets` packets of `len` payload bytes
-    /// (16 at least, 40 for H.264).
+    /// (26 at least, 40 for H.264).
     pub fn keyframe(&mut self, packets: usize, len: usize) -> Vec<Packet> {
         self.frame(true, packets, len)
     }
@@ -82,37 +104,54 @@ impl Source {
     fn frame(&mut self, key: bool, packets: usize, len: usize) -> Vec<Packet> {
         let frame = (0..packets)
             .map(|i| {
+                let name = self.name(key, i, packets);
                 let seq = self.seq;
                 self.seq += 1;
                 Packet {
                     seq,
                     timestamp: self.timestamp,
                     marker: self.codec.is_video() && i + 1 == packets,
-                    payload: self.payload(key, i, packets, len),
+                    payload: payload(self.codec, &name, len).into(),
                 }
             })
             .collect();
         self.timestamp = self.timestamp.wrapping_add(self.step);
+        self.frames += 1;
         frame
     }
 
-    fn payload(&mut self, key: bool, index: usize, count: usize, len: usize) -> Arc<[u8]> {
-        let mut payload = match self.codec {
-            Codec::Vp8 => vp8_head(key, index),
-            Codec::H264 => h264_head(key, index, count, len),
-            Codec::Opus => vec![0x78],
-            other => panic!("no test media for {other}: use VP8, H264 or Opus"),
-        };
-        assert!(
-            payload.len() + STAMP_LEN <= len,
-            "{len} bytes are too few for a {} packet",
-            self.codec
-        );
-        let noise = len - STAMP_LEN - payload.len();
-        payload.extend(std::iter::repeat_with(|| self.noise.u8(..)).take(noise));
-        payload.extend(STAMP.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        payload.into()
+    fn name(&self, key: bool, index: usize, count: usize) -> Name {
+        Name {
+            source: self.number,
+            frame: self.frames,
+            ordinal: u32::try_from(self.seq - self.first).expect("a short test"),
+            index: u16::try_from(index).expect("a frame of few packets"),
+            count: u16::try_from(count).expect("a frame of few packets"),
+            key,
+        }
     }
+}
+
+/// The payload of a name: what a source of this codec makes, and a viewer has to get.
+///
+/// # Panics
+///
+/// If it does not fit into `len` bytes, or there is no such test media.
+#[must_use]
+pub fn payload(codec: Codec, name: &Name, len: usize) -> Vec<u8> {
+    let (index, count) = (usize::from(name.index), usize::from(name.count));
+    let mut payload = match codec {
+        Codec::Vp8 => vp8_head(name.key, index),
+        Codec::H264 => h264_head(name.key, index, count, len),
+        Codec::Opus => vec![0x78],
+        other => panic!("no test media for {other}: use VP8, H264 or Opus"),
+    };
+    assert!(
+        payload.len() + NAME_LEN <= len,
+        "{len} bytes are too few for a {codec} packet"
+    );
+    name.fill(&mut payload, len);
+    payload
 }
 
 /// Compares what a viewer gets with what was published, packet by packet.
