@@ -5,6 +5,7 @@ pub mod light;
 pub mod memory;
 #[cfg(target_os = "linux")]
 pub mod namespace;
+pub mod network;
 pub mod peer;
 pub mod process;
 pub mod relay;

@@ -1,28 +1,40 @@
 //! The server and its clients in one thread, with a clock that jumps.
 //!
 //! A [`World`] moves datagrams between a [`Server`] and any number of [`Client`]s until nothing is
-//! left to move, then sets its clock to the next deadline of anyone. Nothing sleeps. Links take no
-//! time; whether a datagram arrives is up to the [`Link`].
+//! left to move, then sets its clock to the next deadline or arrival of anyone. Nothing sleeps.
+//! Whether a datagram arrives, and when, is up to the [`Link`]; most take no time.
 //!
 //! The server's randomness is the seed given to [`World::new`], the clients' is fastrand's. The
-//! world seeds both.
+//! world seeds both. All worlds of a process begin at one instant, so that what is rounded
+//! somewhere is rounded the same way in each.
+//!
+//! The world wakes the server when it asked to be woken, and not a moment later. It holds that
+//! this gets the server on, and counts when it was for nothing: see [`Wakes`].
 
 mod broadcast;
+mod link;
 mod restart;
+mod steps;
+mod wakes;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use kvill_core::ids::{RequestId, TransportId};
-use kvill_core::net::{Datagram, Interface, TRANSMIT_BUFFER_LEN, Transmit};
+use kvill_core::net::{Interface, TRANSMIT_BUFFER_LEN};
 use kvill_core::signal::{Request, Response};
-use kvill_core::time::Deadline;
 use kvill_core::{Config, Server};
 
 pub use self::broadcast::{Broadcast, PATH, Viewer};
+pub use self::link::{Crossing, Link, Perfect, Way};
+use self::steps::Flight;
+pub use self::steps::segments;
+pub use self::wakes::{Tally, Wakes};
 use crate::client::{Client, Options};
 
 /// Where the server is reached.
@@ -31,9 +43,8 @@ pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51,
 /// The server's only socket.
 pub const TRANSPORT: TransportId = TransportId(0);
 
-/// How often server and clients may be woken or answer each other at one instant before the world
-/// takes it for an endless loop.
-const TURNS_MAX: usize = 10_000;
+/// When all worlds begin.
+static BEGINNING: OnceLock<Instant> = OnceLock::new();
 
 /// A server, its clients, and the time.
 #[derive(Debug)]
@@ -43,9 +54,19 @@ pub struct World<L = Perfect> {
     pub server: Server,
     /// What becomes of datagrams under way.
     pub link: L,
+    /// How often the server was woken, and what for.
+    pub wakes: Wakes,
     now: Instant,
     clients: Vec<Option<Box<Peer>>>,
     addresses: HashMap<SocketAddr, ClientId>,
+    /// When each client wants to be woken, the first on top. Entries that are not what the client
+    /// is noted with are old.
+    agenda: BinaryHeap<Reverse<(Instant, ClientId)>>,
+    /// Clients that may have something to send, or want to be woken at another time than noted.
+    touched: BTreeSet<ClientId>,
+    /// Datagrams under way, the next to arrive on top.
+    flights: BinaryHeap<Reverse<Flight>>,
+    departures: u64,
     requests: u64,
     buffer: Vec<u8>,
 }
@@ -57,52 +78,10 @@ pub struct ClientId(pub usize);
 #[derive(Debug)]
 struct Peer {
     client: Client,
+    /// Where it stands in the agenda.
+    noted: Option<Instant>,
     /// The session's URL: what DELETE goes to.
     location: String,
-}
-
-/// A datagram between the server and a client.
-#[derive(Debug, Clone, Copy)]
-pub struct Crossing<'a> {
-    /// When.
-    pub now: Instant,
-    /// Which way.
-    pub way: Way,
-    /// The client, also when it has left since.
-    pub client: SocketAddr,
-    /// The UDP payload.
-    pub contents: &'a [u8],
-}
-
-/// From whom to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// From a client.
-    ToServer,
-    /// To a client.
-    ToClient,
-}
-
-/// What becomes of datagrams under way.
-pub trait Link {
-    /// Whether this one arrives.
-    fn carries(&mut self, crossing: &Crossing<'_>) -> bool;
-
-    /// The datagrams that arrive instead of one that [`carries`](Self::carries) lets through, if
-    /// it does not arrive as it is.
-    fn changes(&mut self, _: &Crossing<'_>) -> Option<Vec<Vec<u8>>> {
-        None
-    }
-}
-
-/// Everything arrives.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Perfect;
-
-impl Link for Perfect {
-    fn carries(&mut self, _: &Crossing<'_>) -> bool {
-        true
-    }
 }
 
 impl World {
@@ -127,7 +106,7 @@ impl<L: Link> World<L> {
         fastrand::fill(&mut bytes);
 
         config.transports = vec![SERVER];
-        let now = Instant::now();
+        let now = *BEGINNING.get_or_init(Instant::now);
         let unix_time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let mut server = Server::new(config, bytes, now, unix_time).expect("a config that works");
         let interface = Interface {
@@ -138,9 +117,14 @@ impl<L: Link> World<L> {
         Self {
             server,
             link,
+            wakes: Wakes::default(),
             now,
             clients: Vec::with_capacity(4096),
             addresses: HashMap::new(),
+            agenda: BinaryHeap::new(),
+            touched: BTreeSet::new(),
+            flights: BinaryHeap::new(),
+            departures: 0,
             requests: 0,
             buffer: vec![0; TRANSMIT_BUFFER_LEN],
         }
@@ -229,7 +213,12 @@ impl<L: Link> World<L> {
 
         let id = ClientId(self.clients.len());
         self.addresses.insert(client.local(), id);
-        self.clients.push(Some(Box::new(Peer { client, location })));
+        self.clients.push(Some(Box::new(Peer {
+            client,
+            noted: None,
+            location,
+        })));
+        self.touched.insert(id);
         Ok(id)
     }
 
@@ -338,142 +327,9 @@ impl<L: Link> World<L> {
         self.now += duration;
     }
 
-    /// Jumps to the next deadline of anyone, `end` at the latest, and does what is due then.
-    fn step(&mut self, end: Instant) {
-        self.settle();
-        let clients = self
-            .clients
-            .iter()
-            .flatten()
-            .map(|p| p.client.poll_timeout());
-        let server = self.server.poll_timeout().map(|d| d.at);
-        let next = clients.chain(server).min().unwrap_or(end);
-        self.now = next.clamp(self.now, end);
-        self.settle();
-    }
-
-    /// Does what is due and moves datagrams until nobody has more to do or to say. Takes no time.
-    ///
-    /// # Panics
-    ///
-    /// If that does not end.
-    pub fn settle(&mut self) {
-        for _ in 0..TURNS_MAX {
-            let woken = self.wake();
-            let moved = self.exchange();
-            if !woken && !moved {
-                return;
-            }
-        }
-        panic!(
-            "no end at one instant: the server's deadline is {:?} at {:?}",
-            self.server.poll_timeout(),
-            self.now
-        );
-    }
-
-    /// Has everyone do what is due. Tells whether there was anything.
-    fn wake(&mut self) -> bool {
-        let now = self.now;
-        let mut woken = false;
-        let due = |deadline: &Deadline| deadline.at <= now;
-        if self.server.poll_timeout().as_ref().is_some_and(due) {
-            self.server.handle_timeout(now);
-            woken = true;
-        }
-        for peer in self.clients.iter_mut().flatten() {
-            if peer.client.poll_timeout() <= now {
-                peer.client.handle_timeout(now);
-                woken = true;
-            }
-        }
-        woken
-    }
-
-    /// Moves what server and clients have to send right now. Tells whether there was anything.
-    fn exchange(&mut self) -> bool {
-        let mut moved = false;
-        for index in 0..self.clients.len() {
-            for (from, contents) in self.outgoing(ClientId(index)) {
-                self.cross(Way::ToServer, from, &contents);
-                moved = true;
-            }
-        }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(transmit) = self.server.poll_transmit(self.now, TRANSPORT, &mut buffer) {
-            for datagram in segments(&transmit, &buffer) {
-                self.cross(Way::ToClient, transmit.destination, datagram);
-            }
-            moved = true;
-        }
-        self.buffer = buffer;
-        moved
-    }
-
-    /// Takes what a client wants to send instead of moving it, as (its address, datagram).
-    pub fn outgoing(&mut self, id: ClientId) -> Vec<(SocketAddr, Vec<u8>)> {
-        let Some(peer) = &mut self.clients[id.0] else {
-            return Vec::new();
-        };
-        let local = peer.client.local();
-        std::iter::from_fn(|| peer.client.poll_transmit())
-            .inspect(|o| assert_eq!(o.destination, SERVER, "a client sends to its server only"))
-            .map(|o| (local, o.contents))
-            .collect()
-    }
-
-    /// Takes what the server wants to send instead of moving it.
-    pub fn transmits(&mut self) -> Vec<(Transmit, Vec<u8>)> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let transmits = std::iter::from_fn(|| {
-            let transmit = self
-                .server
-                .poll_transmit(self.now, TRANSPORT, &mut buffer)?;
-            Some((transmit, buffer[..transmit.size].to_vec()))
-        })
-        .collect();
-        self.buffer = buffer;
-        transmits
-    }
-
-    /// The one place where a datagram passes between the server and a client, genuine or not.
-    pub fn cross(&mut self, way: Way, client: SocketAddr, contents: &[u8]) {
-        let crossing = Crossing {
-            now: self.now,
-            way,
-            client,
-            contents,
-        };
-        if !self.link.carries(&crossing) {
-            return;
-        }
-        match self.link.changes(&crossing) {
-            Some(changed) => changed.iter().for_each(|c| self.arrive(way, client, c)),
-            None => self.arrive(way, client, contents),
-        }
-    }
-
-    fn arrive(&mut self, way: Way, client: SocketAddr, contents: &[u8]) {
-        match way {
-            Way::ToServer => self.server.handle_datagram(
-                self.now,
-                Datagram {
-                    transport: TRANSPORT,
-                    local: SERVER,
-                    remote: client,
-                    contents,
-                },
-            ),
-            Way::ToClient => {
-                let id = self.addresses.get(&client);
-                if let Some(peer) = id.and_then(|id| self.clients[id.0].as_mut()) {
-                    peer.client.handle_datagram(self.now, SERVER, contents);
-                }
-            }
-        }
-    }
-
+    /// Whoever asks for it may change it.
     fn peer(&mut self, id: ClientId) -> &mut Peer {
+        self.touched.insert(id);
         let peer = self.clients[id.0].as_mut();
         peer.unwrap_or_else(|| panic!("{id:?} has left"))
     }
@@ -485,10 +341,4 @@ impl<L: Link> World<L> {
             .to_be_bytes();
         SocketAddr::new(Ipv4Addr::new(10, b, c, d).into(), 50_000)
     }
-}
-
-/// The datagrams of a transmit.
-pub fn segments<'a>(transmit: &Transmit, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let bytes = &buffer[..transmit.size];
-    bytes.chunks(transmit.segment_size.unwrap_or(transmit.size).max(1))
 }

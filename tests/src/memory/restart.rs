@@ -49,9 +49,18 @@ impl<L: Link> World<L> {
     ///
     /// If the server does not answer with its half of a restart.
     pub fn restart(&mut self, id: ClientId) -> String {
+        let etag = self.try_restart(id);
+        etag.unwrap_or_else(|response| panic!("no restart: {response:?}"))
+    }
+
+    /// Like [`restart`](Self::restart), but gives a refusal back, with which a client's session is
+    /// over.
+    pub fn try_restart(&mut self, id: ClientId) -> Result<String, Box<Response>> {
         let fragment = self.client(id).restart();
         let response = self.patch(id, &fragment, Some("*"));
-        assert_eq!(response.status(), StatusCode::OK, "{response:?}");
+        if response.status() != StatusCode::OK {
+            return Err(response.into());
+        }
         let content_type = &response.headers()[header::CONTENT_TYPE];
         assert_eq!(content_type, "application/trickle-ice-sdpfrag");
         let half = std::str::from_utf8(response.body()).expect("a fragment in UTF-8");
@@ -60,7 +69,7 @@ impl<L: Link> World<L> {
             panic!("the server's half does not work: {error}\n{half}");
         }
         let etag = response.headers()[header::ETAG].to_str();
-        etag.expect("an ETag in ASCII").to_owned()
+        Ok(etag.expect("an ETag in ASCII").to_owned())
     }
 
     /// Gives a client another address, on the network of this number. Its old one is gone, and
@@ -79,6 +88,7 @@ impl<L: Link> World<L> {
         self.client(id).roam(new);
         self.addresses.remove(&old);
         self.addresses.insert(new, id);
+        self.link.on_moved(old, new);
         new
     }
 }
