@@ -6,6 +6,7 @@ pub mod memory;
 #[cfg(target_os = "linux")]
 pub mod namespace;
 pub mod network;
+pub mod observer;
 pub mod peer;
 pub mod process;
 pub mod relay;

@@ -1,9 +1,6 @@
 //! No two plaintexts under one nonce, and nothing that a viewer cannot decrypt.
 //!
-//! The nonce of an SRTP packet is its key, SSRC and index, of which the index's upper part is
-//! never sent. [`Wire`] watches what the server sends, works the indices out as a receiver does
-//! (RFC 3711 §3.3.1), and holds that what comes twice under one index is the same bytes: so it was
-//! the same plaintext. str0m, on the other end, holds that keys and indices are right.
+//! The [`Observer`] holds the first. str0m, on the other end, holds that keys and indices are right.
 //!
 //! `KVILL_FULL=1` runs many more cases from a new seed, `KVILL_SEED=n` those of that seed.
 
@@ -15,7 +12,8 @@ use std::time::Duration;
 use kvill_core::Config;
 use kvill_tests::client::Options;
 use kvill_tests::client::media::Source;
-use kvill_tests::memory::{ClientId, Crossing, Link, Way, World};
+use kvill_tests::memory::{ClientId, Crossing, Link, World};
+use kvill_tests::observer::{Observer, Seen};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use str0m::format::Codec;
@@ -24,12 +22,11 @@ use str0m::media::MediaKind;
 /// How far str0m looks back for packets that come late.
 const LATE_MAX: u64 = 100;
 
-/// Watches what the server seals, and loses some of it. Every client has an address and keys of
-/// its own, so the address stands for the key.
+/// Loses some of what the server seals.
 #[derive(Debug, Default)]
 struct Wire {
-    streams: HashMap<(SocketAddr, u32), Stream>,
-    reports: HashMap<(SocketAddr, u32, u32), Vec<u8>>,
+    observer: Observer,
+    streams: HashMap<(SocketAddr, u32), Arrived>,
     /// How many of the next SRTP packets to a viewer are lost.
     to_lose: HashMap<SocketAddr, u32>,
     /// What a viewer must have decrypted by now.
@@ -37,98 +34,38 @@ struct Wire {
     lost: u64,
 }
 
-/// One SSRC under one key.
+/// What arrived of one SSRC.
 #[derive(Debug, Default)]
-struct Stream {
-    sealed: HashMap<u64, Vec<u8>>,
-    /// The highest index sealed.
-    highest: u64,
-    /// The first index that arrived.
+struct Arrived {
     first: Option<u64>,
-    arrived: HashSet<u64>,
-    highest_arrived: u64,
+    indices: HashSet<u64>,
+    highest: u64,
 }
 
 impl Link for Wire {
     fn carries(&mut self, crossing: &Crossing<'_>) -> bool {
-        match (crossing.way, crossing.contents) {
-            (Way::ToClient, [128..192, 192..224, ..]) => {
-                self.see_report(crossing.client, crossing.contents);
-                true
-            }
-            (Way::ToClient, [128..192, ..]) => self.see_packet(crossing.client, crossing.contents),
-            _ => true,
-        }
-    }
-}
-
-impl Wire {
-    fn see_packet(&mut self, viewer: SocketAddr, datagram: &[u8]) -> bool {
-        let seq = u16::from_be_bytes(datagram[2..4].try_into().unwrap());
-        let ssrc = u32::from_be_bytes(datagram[8..12].try_into().unwrap());
-        let stream = self.streams.entry((viewer, ssrc)).or_default();
-        let index = match stream.sealed.is_empty() {
-            true => u64::from(seq),
-            false => index(stream.highest, seq),
+        let Some(seen) = self.observer.see(crossing) else {
+            return true;
         };
-        stream.highest = stream.highest.max(index);
-        let sealed = stream
-            .sealed
-            .entry(index)
-            .or_insert_with(|| datagram.to_vec());
-        assert!(
-            sealed == datagram,
-            "{viewer}: two plaintexts under SSRC {ssrc:x}, index {index}"
-        );
-
+        let Seen {
+            viewer,
+            ssrc,
+            index,
+        } = seen;
         if let Some(left) = self.to_lose.get_mut(&viewer).filter(|left| **left > 0) {
             *left -= 1;
             self.lost += 1;
             return false;
         }
+        let stream = self.streams.entry((viewer, ssrc)).or_default();
         let first = *stream.first.get_or_insert(index);
-        let late = index < first || index + LATE_MAX < stream.highest_arrived;
-        stream.highest_arrived = stream.highest_arrived.max(index);
-        if stream.arrived.insert(index) && !late {
+        let late = index < first || index + LATE_MAX < stream.highest;
+        stream.highest = stream.highest.max(index);
+        if stream.indices.insert(index) && !late {
             *self.due.entry(viewer).or_default() += 1;
         }
         true
     }
-
-    /// SRTCP with AEAD has its index at the end (RFC 7714 §9.2).
-    fn see_report(&mut self, to: SocketAddr, datagram: &[u8]) {
-        let ssrc = u32::from_be_bytes(datagram[4..8].try_into().unwrap());
-        let index = u32::from_be_bytes(*datagram.last_chunk().unwrap()) & 0x7fff_ffff;
-        let sealed = self
-            .reports
-            .entry((to, ssrc, index))
-            .or_insert_with(|| datagram.to_vec());
-        assert!(
-            sealed == datagram,
-            "{to}: two reports under SSRC {ssrc:x}, index {index}"
-        );
-    }
-
-    /// The highest roll-over count of any stream.
-    fn roll_overs(&self) -> u64 {
-        self.streams
-            .values()
-            .map(|s| s.highest >> 16)
-            .max()
-            .unwrap_or(0)
-    }
-}
-
-/// The index of a packet that comes when `highest` is the highest so far: the nearest that has
-/// this sequence number.
-fn index(highest: u64, seq: u16) -> u64 {
-    let candidates = [0, 1, 2].map(|i| ((highest >> 16) + i) << 16 | u64::from(seq));
-    let nearest = candidates
-        .into_iter()
-        .filter_map(|c| c.checked_sub(1 << 16));
-    nearest
-        .min_by_key(|c| c.abs_diff(highest))
-        .expect("two candidates at least")
 }
 
 /// What may happen on a path.
@@ -384,9 +321,9 @@ fn no_index_seals_two_plaintexts_whatever_happens_on_a_path() {
         }
         stage.end();
         let wire = &stage.world.link;
-        sealed.set(sealed.get() + wire.streams.values().map(|s| s.sealed.len()).sum::<usize>());
+        sealed.set(sealed.get() + wire.observer.sealed());
         lost.set(lost.get() + wire.lost);
-        roll_overs.set(roll_overs.get() + wire.roll_overs());
+        roll_overs.set(roll_overs.get() + wire.observer.roll_overs());
         Ok(())
     });
     if let Err(error) = outcome {
@@ -428,7 +365,7 @@ fn a_viewer_goes_on_over_its_own_roll_over_and_packets_lost_at_it() {
         stage.pass(100);
     }
     assert!(
-        stage.world.link.roll_overs() >= 1,
+        stage.world.link.observer.roll_overs() >= 1,
         "the gaps were too small"
     );
     assert_eq!(stage.world.link.lost, 8 * 7);
