@@ -10,5 +10,6 @@ pub mod observer;
 pub mod peer;
 pub mod process;
 pub mod relay;
+pub mod stage;
 pub mod web;
 pub mod wire;
