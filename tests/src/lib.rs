@@ -1,6 +1,7 @@
 //! What the tests share: clients on str0m and light ones, the server in memory, real peers.
 
 pub mod client;
+pub mod errors;
 pub mod light;
 pub mod memory;
 #[cfg(target_os = "linux")]
