@@ -22,6 +22,9 @@ mod control;
 mod dtls;
 mod egress;
 mod fingerprint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ice;
 pub mod ids;
 mod ingest;
