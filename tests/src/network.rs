@@ -1,6 +1,6 @@
 //! Networks between the server and its clients: delay, loss, bursts, and whatever else goes wrong.
 //!
-//! A [`Network`] is a [`Link`]. Every client has a [`Path`] of its own, two [`Direction`]s of which
+//! A [`Network`] is a [`Link`]. Every client has a path of its own, two [`Direction`]s of which
 //! each decides from its own seed and the datagrams that it is shown, and from nothing else: what
 //! happens to one client does not depend on the others. A client without a path is reached at once
 //! and always, so a handshake can be had before anything goes wrong.
