@@ -115,7 +115,8 @@ pub struct IceServer {
     pub credential: Option<String>,
 }
 
-/// How much of a track is kept. Whichever bound is met first ends it.
+/// How much of a track is kept. Whichever bound is met first ends it. A keyframe has to fit as a
+/// whole, or nobody can begin to watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryLimits {
     /// Packets. Rounded up to a power of two.

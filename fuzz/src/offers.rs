@@ -84,5 +84,5 @@ fn media(text: &str) -> Vec<(&str, Vec<&str>)> {
 }
 
 fn formats(head: &str) -> impl Iterator<Item = &str> {
-    head.split_ascii_whitespace().skip(3)
+    head.split(' ').skip(3)
 }

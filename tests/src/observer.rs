@@ -102,11 +102,12 @@ impl Observer {
 
     /// A client has another address, and the same keys.
     pub fn on_moved(&mut self, old: SocketAddr, new: SocketAddr) {
-        let resident = self.moved.remove(&old).unwrap_or(old);
+        // What is still sent to the old address is its as well.
+        let resident = self.resident(old);
         self.moved.insert(new, resident);
     }
 
-    /// The address that the client first had that has this one now.
+    /// The address that the client first had that has this one, or had it.
     #[must_use]
     pub fn resident(&self, client: SocketAddr) -> SocketAddr {
         self.moved.get(&client).copied().unwrap_or(client)
