@@ -2,8 +2,8 @@
 //!
 //! Nothing is queued and nothing is copied but into the driver's buffer. A viewer's packet index
 //! (RFC 3711 §3.3.1) is the track's extended sequence number less a base that is fixed when the
-//! viewer begins, so one index of one SSRC is one packet of the track for as long as the keys
-//! live. The first index is random below 2¹⁵ and nothing below it is ever sent: a receiver that
+//! viewer begins, and moves over a leap only, to indices above all before: so one index of one SSRC
+//! is one packet of the track for as long as the keys live. The first index is random below 2¹⁵ and nothing below it is ever sent: a receiver that
 //! sees the stream for the first time guesses roll-over 0 and is right.
 //!
 //! What a viewer lost is looked up in the same histories and sealed again: there is no memory of

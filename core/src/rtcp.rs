@@ -1,5 +1,6 @@
 //! RTCP (RFC 3550 §6) as far as it matters between a server and its viewers: the reports they
-//! send, read through views that neither copy nor panic, the reports we send, and when.
+//! send, read through views that neither copy nor panic, the reports we send, and when. What
+//! publishers are asked for is in [`ingest`](crate::ingest).
 
 mod read;
 pub(crate) mod schedule;
@@ -9,10 +10,10 @@ pub(crate) use read::{Feedback, Lost, ReceptionReport, feedback};
 pub(crate) use write::{Cname, REFERENCES_MAX, ReferenceTime, SenderReport, Shape, compound};
 
 const SENDER_REPORT: u8 = 200;
-const RECEIVER_REPORT: u8 = 201;
-const SOURCE_DESCRIPTION: u8 = 202;
+pub(crate) const RECEIVER_REPORT: u8 = 201;
+pub(crate) const SOURCE_DESCRIPTION: u8 = 202;
 const GOODBYE: u8 = 203;
-const TRANSPORT_FEEDBACK: u8 = 205;
+pub(crate) const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const EXTENDED_REPORT: u8 = 207;
 

@@ -2,7 +2,7 @@
 //! (RFC 4585 §6.2.1).
 
 use crate::ingest::nacks::{ENTRIES_MAX, Entries};
-use crate::rtcp::Cname;
+use crate::rtcp::{Cname, RECEIVER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK};
 
 /// The header of an RTP packet. Nothing has shown that it is genuine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +51,6 @@ impl Header {
         payload.get(..payload.len().checked_sub(padding)?)
     }
 }
-
-const RECEIVER_REPORT: u8 = 201;
-const SOURCE_DESCRIPTION: u8 = 202;
-const TRANSPORT_FEEDBACK: u8 = 205;
 
 /// Characters of a canonical name.
 const CNAME_LEN: usize = size_of::<Cname>();
