@@ -1,287 +1,67 @@
-//! HTTP in a loop of its own, with a core that answers by what it was asked.
-//!
-//! `/echo` is answered at once with the body's length, `/late` in the next turn but one; `/never` is
-//! not answered.
+//! HTTP on this driver's streams.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use kvill_host::http::{DRAIN_LEN_MAX, MAX_BODY_LEN};
-use mio::{Events, Poll};
+use kvill_host::http::{Http, Limits};
+use kvill_host::timers::Timers;
+use kvill_host::wake::LoopWaker;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll};
 
-use super::*;
+use crate::reactor::{Awake, open};
+use crate::stream::{Readiness, Stream};
 use crate::token::Source;
 
-#[path = "http_tests/crowds.rs"]
-mod crowds;
+#[path = "../host/tests/http/exchanges.rs"]
+mod exchanges;
 
-/// A loop in a thread.
-struct Served {
-    address: SocketAddr,
-    cancelled: mpsc::Receiver<RequestId>,
-    stop: Arc<AtomicBool>,
-    turns: Option<JoinHandle<usize>>,
-}
+use exchanges::Echo;
 
-impl Served {
-    fn start(limits: Limits) -> Self {
-        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let address = listeners.addresses().unwrap()[0];
-        let stop = Arc::new(AtomicBool::new(false));
-        let (cancelled_in, cancelled) = mpsc::channel();
-        let asked_to_stop = Arc::clone(&stop);
-        let turns = thread::spawn(move || serve(listeners, limits, &asked_to_stop, &cancelled_in));
-        Self {
-            address,
-            cancelled,
-            stop,
-            turns: Some(turns),
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
-        stream
-    }
-
-    /// Ends the loop and returns how many turns it made.
-    fn turns(&mut self) -> usize {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        self.turns.take().unwrap().join().unwrap()
-    }
-}
-
-fn serve(
-    listeners: Listeners,
-    limits: Limits,
-    stop: &AtomicBool,
-    cancelled: &mpsc::Sender<RequestId>,
-) -> usize {
+fn serve(limits: Limits, mut echo: Echo) -> usize {
     let mut poll = Poll::new().unwrap();
     let timers = Timers::new(Instant::now());
-    let waker = Arc::new(mio::Waker::new(poll.registry(), Source::Wake.into()).unwrap());
-    let mut http = Http::new(listeners, limits, poll.registry(), &timers, waker).unwrap();
+    let waker = mio::Waker::new(poll.registry(), Source::Wake.into()).unwrap();
+    let waker = LoopWaker::new(Waker::from(Arc::new(Awake(waker))));
+    let addresses = ["127.0.0.1:0".parse().unwrap()];
+    let mut http: Http<Stream, Rc<Readiness>> =
+        Http::bind(&addresses, limits, &timers, Arc::clone(&waker)).unwrap();
+    let mut listener = TcpListener::from_std(http.watch_handles().unwrap().remove(0));
+    let token = Source::Listener(0).into();
+    poll.registry()
+        .register(&mut listener, token, Interest::READABLE)
+        .unwrap();
+    echo.on_start(http.addresses().unwrap()[0]);
     let mut events = Events::with_capacity(16);
-    let mut turns = 0;
-    let mut late = Vec::new();
-    while !stop.load(Ordering::SeqCst) {
-        let timeout = if http.fall_asleep() && late.is_empty() {
-            timers
-                .next()
-                .map(|at| at.saturating_duration_since(Instant::now()))
+    while !echo.is_over() {
+        waker.fall_asleep();
+        let timeout = if http.is_idle() && !echo.has_more() {
+            let next = timers.next();
+            next.map(|at| at.saturating_duration_since(Instant::now()))
         } else {
             Some(Duration::ZERO)
         };
         poll.poll(&mut events, timeout).unwrap();
-        http.rise();
-        turns += 1;
+        waker.rise();
         timers.advance(Instant::now());
         for event in &events {
             match Source::from(event.token()) {
-                Source::Listener(index) => http.on_listener_event(index),
-                Source::Connection(key) => http.on_connection_event(key, event),
+                Source::Listener(index) => http.on_listener_readable(index),
+                Source::Connection(key) => {
+                    if let Some((readiness, waker)) = http.watch(key) {
+                        readiness.on_event(event);
+                        waker.wake_by_ref();
+                    }
+                }
                 _ => {}
             }
         }
-        http.serve(Instant::now());
-        for id in late.drain(..) {
-            http.respond(id, ::http::Response::new(Bytes::from_static(b"late")));
-        }
-        while let Some(news) = http.poll_news() {
-            match news {
-                News::Asked(id, request) if request.head.uri.path() == "/echo" => {
-                    let body = format!("{} bytes", request.body.len());
-                    http.respond(id, ::http::Response::new(Bytes::from(body)));
-                }
-                News::Asked(id, request) if request.head.uri.path() == "/late" => late.push(id),
-                News::Asked(..) => {}
-                News::Cancelled(id) => cancelled.send(id).unwrap(),
-            }
-        }
+        http.serve(Instant::now(), |key, socket| {
+            open(poll.registry(), key, socket)
+        });
+        echo.answer(&mut http);
     }
-    turns
-}
-
-/// Reads until `text` has come `count` times.
-fn read_until(stream: &mut TcpStream, text: &str, count: usize) -> String {
-    let mut got = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let so_far = String::from_utf8_lossy(&got).into_owned();
-        if so_far.matches(text).count() >= count {
-            return so_far;
-        }
-        let len = stream.read(&mut chunk).expect("an answer within 5 s");
-        assert!(len > 0, "closed after: {so_far}");
-        got.extend_from_slice(&chunk[..len]);
-    }
-}
-
-fn is_closed(stream: &mut TcpStream) -> bool {
-    match stream.read(&mut [0; 4096]) {
-        Ok(0) => true,
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
-        Ok(_) => false,
-    }
-}
-
-const NEVER: &str = "GET /never HTTP/1.1\r\nHost: x\r\n\r\n";
-const ECHO: &str = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
-
-#[test]
-fn a_connection_is_kept_for_the_next_request() {
-    let served = Served::start(Limits::default());
-    let mut stream = served.connect();
-    for _ in 0..3 {
-        stream.write_all(ECHO.as_bytes()).unwrap();
-        let answer = read_until(&mut stream, "3 bytes", 1);
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    }
-}
-
-#[test]
-fn two_pipelined_requests_are_both_answered() {
-    let served = Served::start(Limits::default());
-    let mut stream = served.connect();
-    stream
-        .write_all(format!("{ECHO}{ECHO}").as_bytes())
-        .unwrap();
-    let answer = read_until(&mut stream, "3 bytes", 2);
-    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2);
-}
-
-#[test]
-fn a_request_in_pieces_is_put_together() {
-    let served = Served::start(Limits::default());
-    let mut stream = served.connect();
-    for byte in ECHO.as_bytes() {
-        stream.write_all(&[*byte]).unwrap();
-        thread::yield_now();
-    }
-    read_until(&mut stream, "3 bytes", 1);
-}
-
-#[test]
-fn a_slow_header_is_cut_off() {
-    let limits = Limits {
-        header_timeout: Duration::from_millis(200),
-        ..Limits::default()
-    };
-    let served = Served::start(limits);
-    let mut slow = served.connect();
-    slow.write_all(b"POST /echo HTTP/1.1\r\nHost").unwrap();
-    let start = Instant::now();
-    assert!(is_closed(&mut slow));
-    assert!(
-        start.elapsed() >= Duration::from_millis(150),
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
-}
-
-#[test]
-fn a_slow_header_of_a_second_request_is_cut_off_and_idling_is_not() {
-    let limits = Limits {
-        header_timeout: Duration::from_millis(200),
-        ..Limits::default()
-    };
-    let served = Served::start(limits);
-    let mut stream = served.connect();
-    stream.write_all(ECHO.as_bytes()).unwrap();
-    read_until(&mut stream, "3 bytes", 1);
-    thread::sleep(Duration::from_millis(400));
-    stream.write_all(ECHO.as_bytes()).unwrap();
-    read_until(&mut stream, "3 bytes", 1);
-    stream.write_all(b"POST").unwrap();
-    assert!(is_closed(&mut stream));
-}
-
-#[test]
-fn an_idle_connection_is_closed_after_its_time() {
-    let limits = Limits {
-        idle_timeout: Duration::from_millis(200),
-        ..Limits::default()
-    };
-    let served = Served::start(limits);
-    let mut stream = served.connect();
-    stream.write_all(ECHO.as_bytes()).unwrap();
-    read_until(&mut stream, "3 bytes", 1);
-    let start = Instant::now();
-    assert!(is_closed(&mut stream));
-    assert!(start.elapsed() < Duration::from_secs(2));
-}
-
-#[test]
-fn a_body_that_does_not_come_is_answered_with_408() {
-    let limits = Limits {
-        body_timeout: Duration::from_millis(200),
-        ..Limits::default()
-    };
-    let served = Served::start(limits);
-    let mut stream = served.connect();
-    stream
-        .write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
-        .unwrap();
-    let answer = read_until(&mut stream, "\"status\":\"error\"", 1);
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-}
-
-#[test]
-fn a_body_above_the_limit_reaches_the_core_cut() {
-    let served = Served::start(Limits::default());
-    for (len, kept_len) in [
-        (MAX_BODY_LEN, MAX_BODY_LEN),
-        (MAX_BODY_LEN + 1, MAX_BODY_LEN + 1),
-        (MAX_BODY_LEN + 100_000, MAX_BODY_LEN + 1),
-        (DRAIN_LEN_MAX, MAX_BODY_LEN + 1),
-    ] {
-        let mut stream = served.connect();
-        let head = format!("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(&vec![b'a'; len]).unwrap();
-        read_until(&mut stream, &format!("{kept_len} bytes"), 1);
-    }
-}
-
-#[test]
-fn a_request_of_http_1_1_names_its_host() {
-    let served = Served::start(Limits::default());
-    let mut stream = served.connect();
-    stream.write_all(b"GET /echo HTTP/1.1\r\n\r\n").unwrap();
-    let answer = read_until(&mut stream, "\"status\":\"error\"", 1);
-    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.contains("Host header"), "{answer}");
-    stream
-        .write_all(b"GET /echo HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
-        .unwrap();
-    let answer = read_until(&mut stream, "\"status\":\"error\"", 1);
-    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    // The connection is still of use, and HTTP/1.0 knew no host.
-    stream.write_all(b"GET /echo HTTP/1.0\r\n\r\n").unwrap();
-    read_until(&mut stream, "0 bytes", 1);
-}
-
-#[test]
-fn idle_connections_do_not_wake_the_loop() {
-    let mut served = Served::start(Limits::default());
-    let mut stream = served.connect();
-    stream.write_all(ECHO.as_bytes()).unwrap();
-    read_until(&mut stream, "3 bytes", 1);
-    thread::sleep(Duration::from_millis(500));
-    let turns = served.turns();
-    assert!(turns < 12, "{turns} turns for one request");
+    echo.turns
 }

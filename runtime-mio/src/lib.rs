@@ -2,39 +2,33 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use kvill_host::settings::Settings;
+//! use kvill_mio::{Driver, Settings};
 //!
-//! let settings = Settings {
-//!     http_addresses: vec!["127.0.0.1:0".parse()?],
-//!     udp_addresses: vec!["127.0.0.1:0".parse()?],
-//!     config: kvill_core::Config::default(),
-//!     http_limits: kvill_host::http::Limits::default(),
-//! };
-//! let driver = kvill_mio::Driver::bind(settings)?;
+//! let driver = Driver::bind(Settings::default())?;
 //! println!("http://{}/", driver.http_addresses()[0]);
-//! let stopper = driver.stopper(); // Clone it, send it to another thread, call `stop()`.
+//! let handle = driver.handle(); // Clone it, send it to other threads, call `stop()`.
 //! driver.run()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! There is no async runtime: a connection is a future that the loop polls when its socket is
-//! ready or its waker was woken. An idle loop sleeps until the core's next deadline.
+//! [`Driver::spawn`] does the same on a thread of its own. Drivers share nothing: a program may have
+//! several. There is no async runtime: a connection is a future that the loop polls when its socket
+//! is ready or its waker was woken. An idle loop sleeps until the core's next deadline.
 
-mod connections;
 mod driver;
-mod http;
-mod listeners;
-mod outbox;
+#[cfg(test)]
+mod http_tests;
 mod reactor;
 mod signals;
-mod stopper;
 mod stream;
-mod timers;
 mod token;
-mod transport;
-mod wake;
 
-pub use driver::{Driver, StartError};
-pub use reactor::Ended;
-pub use stopper::Stopper;
+pub use driver::Driver;
+pub use kvill_core as core;
+pub use kvill_host as host;
+pub use kvill_host::engine::{Ended, StartError, Stats};
+pub use kvill_host::handle::{Handle, HandleError, Reply};
+pub use kvill_host::settings::Settings;
+pub use kvill_host::spawn::Running;
+pub use kvill_host::subscribers::Events;

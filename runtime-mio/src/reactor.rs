@@ -1,91 +1,78 @@
-//! The loop.
-//!
-//! A turn reads what is ready under a budget, feeds the core, lets timers run, and sends what the
-//! core has. Then the loop sleeps until an event or the next deadline: idle, it does not wake.
+//! The loop: sleeps until something is ready or due, tells the engine, and has it make a turn.
 
 use std::io;
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use kvill_core::Server;
-use kvill_core::net::Interface;
-use kvill_host::interfaces::{InterfaceCache, read_interfaces};
-use kvill_host::udp::ReceiveBuffers;
-use mio::{Events, Poll};
-use tracing::{info, trace};
+use kvill_host::engine::{Ended, Rest, StartError};
+use kvill_host::settings::Settings;
+use mio::event::Event;
+use mio::net::{TcpListener, UdpSocket};
+use mio::{Events, Interest, Poll, Registry};
+use tracing::debug;
 
-use crate::http::{Http, News};
 use crate::signals::StopSignals;
-use crate::stopper::Stopper;
-use crate::timers::Timers;
+use crate::stream::{Readiness, Stream};
 use crate::token::Source;
-use crate::transport::Transport;
-
-/// How long the goodbyes of a stop may take. Longer helps only where the socket is full.
-const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Events taken from the system at once. More may be ready: they come with the next turn.
 const EVENTS_PER_TURN: usize = 1024;
 
-/// How a loop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// In an orderly way: the sessions were told.
-    Stopped,
-    /// By a second signal, at once.
-    Interrupted {
-        /// Its number.
-        signal: i32,
-    },
-}
+/// All that is served.
+type Engine = kvill_host::engine::Engine<Stream, Rc<Readiness>>;
 
-/// All that one thread serves.
+/// An engine, and how its sockets are watched.
 #[derive(Debug)]
 pub(crate) struct Reactor {
     poll: Poll,
     events: Events,
-    timers: Timers,
-    stopper: Stopper,
     signals: Option<StopSignals>,
-    /// A signal that came while the loop was stopping already.
-    interrupted_by: Option<i32>,
-    /// The loop is stopping, and will have stopped by then.
-    stop_by: Option<Instant>,
-    http: Http,
-    transports: Vec<Transport>,
-    buffers: ReceiveBuffers,
-    interfaces: InterfaceCache,
-    server: Server,
+    engine: Engine,
+    transports: Vec<WatchedTransport>,
+    _listeners: Vec<TcpListener>,
+}
+
+/// A second handle to a transport's socket.
+#[derive(Debug)]
+struct WatchedTransport {
+    socket: UdpSocket,
+    /// It is watched for room, too.
+    writable: bool,
+}
+
+/// Ends the sleep from any thread.
+pub(crate) struct Awake(pub(crate) mio::Waker);
+
+impl Wake for Awake {
+    fn wake(self: Arc<Self>) {
+        // Fails only where the loop is gone already.
+        let _ = self.0.wake();
+    }
 }
 
 impl Reactor {
-    pub(crate) fn new(
-        poll: Poll,
-        timers: Timers,
-        stopper: Stopper,
-        http: Http,
-        transports: Vec<Transport>,
-        server: Server,
-    ) -> Self {
-        let mut reactor = Self {
+    pub(crate) fn bind(settings: Settings) -> Result<Self, StartError> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let waker = Awake(mio::Waker::new(registry, Source::Wake.into())?);
+        let mut engine = Engine::bind(settings, Waker::from(Arc::new(waker)))?;
+        let transports = watch_transports(&mut engine, registry)?;
+        let listeners = watch_listeners(&mut engine, registry)?;
+        Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
-            timers,
-            stopper,
             signals: None,
-            interrupted_by: None,
-            stop_by: None,
-            http,
+            engine,
             transports,
-            buffers: ReceiveBuffers::new(),
-            interfaces: InterfaceCache::new(),
-            server,
-        };
-        reactor.refresh_interfaces(Instant::now());
-        reactor
+            _listeners: listeners,
+        })
     }
 
-    pub(crate) fn interfaces(&self) -> &[Interface] {
-        self.interfaces.list()
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     pub(crate) fn stop_on_signals(&mut self) -> io::Result<()> {
@@ -96,151 +83,137 @@ impl Reactor {
     /// Serves until it is stopped.
     pub(crate) fn run(mut self) -> io::Result<Ended> {
         loop {
-            let now = self.sleep()?;
-            self.note_events();
-            self.receive(now);
-            self.serve_http(now);
-            self.expire(now);
-            self.answer();
-            self.stop_if_asked(now);
-            self.transmit(now);
-            self.drain_events();
-            if let Some(ended) = self.ended(now) {
-                self.transports.iter().for_each(Transport::log_totals);
-                let refused = self.server.stats().counters.refused + self.http.refused();
-                info!(refused, "HTTP totals");
+            self.sleep()?;
+            let now = self.engine.rise();
+            self.note_events(now);
+            let registry = self.poll.registry();
+            self.engine
+                .turn(now, |key, socket| open(registry, key, socket));
+            self.watch_room();
+            if let Some(ended) = self.engine.ended(now) {
+                self.engine.log_totals();
                 return Ok(ended);
             }
         }
     }
 
-    /// Waits for an event or the next deadline, and reads the clock for the turn.
-    fn sleep(&mut self) -> io::Result<Instant> {
-        let has_nothing_to_do =
-            self.http.fall_asleep() && !self.transports.iter().any(Transport::has_more);
-        let timeout = if has_nothing_to_do {
-            self.until_next_deadline()
-        } else {
-            Some(Duration::ZERO)
+    /// Waits for an event or the next deadline.
+    fn sleep(&mut self) -> io::Result<()> {
+        let timeout = match self.engine.fall_asleep() {
+            Rest::None => Some(Duration::ZERO),
+            Rest::Until(at) => Some(at.saturating_duration_since(Instant::now())),
+            Rest::Endless => None,
         };
-        let result = self.poll.poll(&mut self.events, timeout);
-        self.http.rise();
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
-            result => result?,
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
         }
-        let now = Instant::now();
-        self.timers.advance(now);
-        Ok(now)
     }
 
-    fn until_next_deadline(&mut self) -> Option<Duration> {
-        let core = self.server.poll_timeout().map(|deadline| deadline.at);
-        let deadlines = [core, self.timers.next(), self.http.next(), self.stop_by];
-        let next = deadlines.into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
-    }
-
-    fn note_events(&mut self) {
+    /// Tells the engine what became ready.
+    fn note_events(&mut self, now: Instant) {
         for event in &self.events {
             match Source::from(event.token()) {
-                // Whatever it was, it is looked at in every turn.
-                Source::Wake | Source::Signal => {}
-                Source::Listener(index) => self.http.on_listener_event(index),
-                Source::Connection(key) => self.http.on_connection_event(key, event),
-                Source::Transport(index) => {
-                    if let Some(transport) = self.transports.get_mut(index) {
-                        transport.on_event(event);
-                    }
+                Source::Wake => {}
+                Source::Signal => {
+                    let signals = self.signals.iter_mut().flat_map(StopSignals::take);
+                    self.engine.on_signals(now, signals);
                 }
+                Source::Listener(index) => self.engine.http().on_listener_readable(index),
+                Source::Connection(key) => note_connection(&mut self.engine, key, event),
+                Source::Transport(index) => note_transport(&mut self.engine, index, event),
             }
         }
     }
 
-    fn receive(&mut self, now: Instant) {
-        for transport in &mut self.transports {
-            transport.receive(&mut self.buffers, |datagram| {
-                self.server.handle_datagram(now, datagram)
-            });
-        }
-    }
-
-    fn serve_http(&mut self, now: Instant) {
-        self.http.serve(now);
-        // Ends by the budget of a turn.
-        while let Some(news) = self.http.poll_news() {
-            match news {
-                News::Asked(id, request) => {
-                    self.refresh_interfaces(now);
-                    self.server.handle_request(now, id, request);
-                }
-                News::Cancelled(id) => self.server.handle_cancelled(now, id),
+    /// Has a socket that is full tell when it has room, and only then: it tells after every packet
+    /// that left.
+    fn watch_room(&mut self) {
+        let transports = self.engine.transports().iter().zip(&mut self.transports);
+        for (index, (transport, watched)) in transports.enumerate() {
+            if transport.wants_writable() == watched.writable {
+                continue;
+            }
+            let interest = match transport.wants_writable() {
+                true => Interest::READABLE | Interest::WRITABLE,
+                false => Interest::READABLE,
+            };
+            let token = Source::Transport(index).into();
+            let registry = self.poll.registry();
+            match registry.reregister(&mut watched.socket, token, interest) {
+                Ok(()) => watched.writable = transport.wants_writable(),
+                Err(error) => debug!(%error, "a UDP socket could not be watched"),
             }
         }
     }
+}
 
-    fn refresh_interfaces(&mut self, now: Instant) {
-        if let Some(list) = self.interfaces.refresh(now, read_interfaces) {
-            self.server.handle_interfaces(now, list);
-        }
+fn watch_transports(engine: &mut Engine, registry: &Registry) -> io::Result<Vec<WatchedTransport>> {
+    let watch = |(index, transport): (usize, &mut kvill_host::transport::Transport)| {
+        let mut socket = UdpSocket::from_std(transport.watch_handle()?);
+        registry.register(
+            &mut socket,
+            Source::Transport(index).into(),
+            Interest::READABLE,
+        )?;
+        Ok(WatchedTransport {
+            socket,
+            writable: false,
+        })
+    };
+    engine
+        .transports()
+        .iter_mut()
+        .enumerate()
+        .map(watch)
+        .collect()
+}
+
+fn watch_listeners(engine: &mut Engine, registry: &Registry) -> io::Result<Vec<TcpListener>> {
+    let watch = |(index, socket)| {
+        let mut socket = TcpListener::from_std(socket);
+        registry.register(
+            &mut socket,
+            Source::Listener(index).into(),
+            Interest::READABLE,
+        )?;
+        Ok(socket)
+    };
+    let sockets = engine.listener_handles()?;
+    sockets.into_iter().enumerate().map(watch).collect()
+}
+
+pub(crate) fn open(
+    registry: &Registry,
+    key: usize,
+    socket: TcpStream,
+) -> io::Result<(Stream, Rc<Readiness>)> {
+    let mut socket = mio::net::TcpStream::from_std(socket);
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    registry.register(&mut socket, Source::Connection(key).into(), interest)?;
+    let readiness = Readiness::new();
+    Ok((Stream::new(socket, Rc::clone(&readiness)), readiness))
+}
+
+/// One of a connection that is gone means nothing.
+fn note_connection(engine: &mut Engine, key: usize, event: &Event) {
+    if let Some((readiness, waker)) = engine.http().watch(key) {
+        readiness.on_event(event);
+        waker.wake_by_ref();
     }
+}
 
-    fn expire(&mut self, now: Instant) {
-        if self
-            .server
-            .poll_timeout()
-            .is_some_and(|deadline| deadline.at <= now)
-        {
-            self.server.handle_timeout(now);
-        }
+fn note_transport(engine: &mut Engine, index: usize, event: &Event) {
+    let Some(transport) = engine.transports().get_mut(index) else {
+        return;
+    };
+    if event.is_readable() || event.is_error() {
+        transport.on_readable();
     }
-
-    /// Wakes the connections that have an answer. They write it in the next turn, which follows at
-    /// once.
-    fn answer(&mut self) {
-        while let Some((id, response)) = self.server.poll_response() {
-            self.http.respond(id, response);
-        }
-    }
-
-    fn transmit(&mut self, now: Instant) {
-        for transport in &mut self.transports {
-            transport.transmit(now, &mut self.server, self.poll.registry());
-        }
-    }
-
-    /// The core logs comings and goings itself.
-    fn drain_events(&mut self) {
-        while let Some(event) = self.server.poll_event() {
-            trace!(?event);
-        }
-    }
-
-    fn stop_if_asked(&mut self, now: Instant) {
-        // Two signals that arrive in one turn ask for one thing: a supervisor may send both.
-        let is_stopping = self.stop_by.is_some();
-        let mut asked = self.stopper.is_asked();
-        for signal in self.signals.iter_mut().flat_map(StopSignals::take) {
-            asked = true;
-            if is_stopping {
-                self.interrupted_by = Some(signal);
-            }
-        }
-        if asked && !is_stopping {
-            info!("stopping");
-            self.stop_by = Some(now + DRAIN_TIMEOUT);
-            self.server.shut_down(now);
-            self.http.shut_down();
-        }
-    }
-
-    fn ended(&self, now: Instant) -> Option<Ended> {
-        if let Some(signal) = self.interrupted_by {
-            return Some(Ended::Interrupted { signal });
-        }
-        let stop_by = self.stop_by?;
-        let is_drained =
-            self.transports.iter().all(Transport::is_drained) && self.http.is_drained();
-        (is_drained || now >= stop_by).then_some(Ended::Stopped)
+    if event.is_writable() {
+        transport.on_writable();
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use kvill_host::http::{Peer, Watch};
 use mio::net::TcpStream;
 
 /// What is read by one call, in bytes.
@@ -22,6 +23,7 @@ const CHUNK_LEN: usize = 8 * 1024;
 pub(crate) struct Readiness {
     readable: Cell<bool>,
     writable: Cell<bool>,
+    peer: Cell<Peer>,
 }
 
 impl Readiness {
@@ -30,12 +32,8 @@ impl Readiness {
         Rc::new(Self {
             readable: Cell::new(true),
             writable: Cell::new(true),
+            peer: Cell::new(Peer::Present),
         })
-    }
-
-    /// Whether something may be there that was not read.
-    pub(crate) fn is_readable(&self) -> bool {
-        self.readable.get()
     }
 
     pub(crate) fn on_event(&self, event: &mio::event::Event) {
@@ -45,6 +43,17 @@ impl Readiness {
         if event.is_writable() || event.is_write_closed() || event.is_error() {
             self.writable.set(true);
         }
+        if event.is_error() || (event.is_read_closed() && event.is_write_closed()) {
+            self.peer.set(Peer::Gone);
+        } else if event.is_read_closed() {
+            self.peer.set(Peer::HalfClosed);
+        }
+    }
+}
+
+impl Watch for Readiness {
+    fn poll_peer(&self, _cx: &mut Context<'_>) -> Peer {
+        self.peer.get()
     }
 }
 

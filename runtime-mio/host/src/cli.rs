@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use kvill_core::Config;
 use kvill_core::config::{HISTORY_MBPS_MAX, HistoryLimits, IceServer, SrtpPolicy};
 
@@ -136,6 +136,18 @@ impl From<Srtp> for SrtpPolicy {
 }
 
 impl Arguments {
+    /// Reads the command line of a program of that name. Exits the process after help, version and
+    /// errors.
+    #[must_use]
+    pub fn parse_as(name: &'static str) -> Self {
+        let examples = EXAMPLES.replace("  kvill", &format!("  {name}"));
+        let command = Self::command().name(name).after_help(examples);
+        match Self::from_arg_matches(&command.get_matches()) {
+            Ok(arguments) => arguments,
+            Err(error) => error.exit(),
+        }
+    }
+
     /// Turns what was written into what is to be done. Resolves names, and waits for the resolver.
     ///
     /// # Errors
@@ -171,8 +183,6 @@ impl Arguments {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-
-    use clap::CommandFactory;
 
     use super::*;
 

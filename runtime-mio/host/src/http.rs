@@ -1,42 +1,43 @@
 //! HTTP/1.1 between hyper and the core, without a runtime.
 //!
-//! A driver gives each accepted connection to [`Gateway::connection`] and polls the future it
-//! gets. Requests come out of [`Gateway::poll_request`], their bodies complete, and go to the
-//! core; its responses go back in by [`Gateway::respond`], which wakes the connection. When
-//! a client leaves first, [`Gateway::poll_cancelled`] says so. Single-threaded: a gateway and its
-//! connections live on one thread.
+//! [`Http`] is what a loop serves: listeners, connections, and the [`Gateway`] between them and the
+//! core. A driver tells it what is ready, gives the core what [`Http::poll_news`] has, and its
+//! responses to [`Http::respond`]. Single-threaded: all of it lives on one thread.
 //!
 //! Bounds: a body by [`MAX_BODY_LEN`] and [`Limits::body_timeout`], a header by hyper's 100 fields
-//! and [`HEADER_LEN_MAX`], waiting by [`Limits`]. Requests of one connection are answered one after
-//! the other, so there are never more under way than connections.
+//! and [`HEADER_LEN_MAX`], waiting and connections by [`Limits`], work by the budgets of a turn.
 
 mod body;
 mod connection;
+mod connections;
+mod gateway;
+mod listeners;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::rt::Timer;
+use hyper::rt::{Read, Write};
 use kvill_core::ids::RequestId;
-use kvill_core::signal::{Request, Response, loggable};
+use kvill_core::signal::{Request, Response};
+use tracing::debug;
 
-use crate::address::canonical;
+use crate::address::BindError;
+use crate::timers::Timers;
+use crate::wake::{LoopWaker, ReadyQueue};
 pub use body::DRAIN_LEN_MAX;
-use body::{BodyError, read_body};
 pub use connection::{Connection, HEADER_LEN_MAX};
+use connections::Connections;
+pub use connections::{Peer, Watch};
+pub use gateway::Gateway;
 pub use kvill_core::signal::MAX_BODY_LEN;
-use refusal::{Refusal, Refusals};
+use listeners::Listeners;
 
 /// How long clients may take, and how many there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,271 +69,166 @@ impl Default for Limits {
     }
 }
 
-/// Where requests wait for the core, and connections for its responses. Cloning gives a second
-/// handle to the same gateway.
-#[derive(Clone)]
-pub struct Gateway {
-    exchanges: Rc<RefCell<Exchanges>>,
-    timer: Rc<dyn Timer>,
-    limits: Limits,
+/// Requests that the core gets per turn. More answers a burst of offers sooner; fewer lets media
+/// through sooner, since the core makes a session and its answer within the turn.
+const REQUESTS_PER_TURN: usize = 4;
+
+/// Connections polled per turn. More reads and answers a burst sooner; fewer lets media through
+/// sooner.
+const POLLS_PER_TURN: usize = 64;
+
+/// What serves HTTP over streams `S`, which are watched by `W`.
+#[derive(Debug)]
+pub struct Http<S: Read + Write + Unpin + 'static, W> {
+    listeners: Listeners,
+    connections: Connections<S, W>,
+    gateway: Gateway,
+    queue: Arc<ReadyQueue>,
+    /// How many requests the core may still get in this turn.
+    requests_left: usize,
 }
 
-/// The requests under way.
-#[derive(Default)]
-struct Exchanges {
-    next_id: u64,
-    /// Not passed to the core yet.
-    requests: VecDeque<(RequestId, Request)>,
-    /// Passed to the core, and given up by their clients.
-    cancelled: VecDeque<RequestId>,
-    waiting: HashMap<RequestId, Waiting>,
-    refusals: Refusals,
+/// What a client wants of the core.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, and taken apart at once"
+)]
+pub enum News {
+    /// An answer.
+    Asked(RequestId, Request),
+    /// No answer any more.
+    Cancelled(RequestId),
 }
 
-#[derive(Default)]
-struct Waiting {
-    response: Option<Response>,
-    waker: Option<Waker>,
-}
-
-impl fmt::Debug for Gateway {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway")
-            .field("waiting", &self.exchanges.borrow().waiting.len())
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+impl<S: Read + Write + Unpin + 'static, W: Watch> Http<S, W> {
+    /// Listens on all addresses, or on none. Time-outs come from `timers`; `waker` wakes the loop.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        limits: Limits,
+        timers: &Timers,
+        waker: Arc<LoopWaker>,
+    ) -> Result<Self, BindError> {
+        let listeners = Listeners::bind(addresses)?;
+        let queue = ReadyQueue::new(waker);
+        let gateway = Gateway::new(Rc::new(timers.clone()), limits);
+        let connections = Connections::new(gateway.clone(), Arc::clone(&queue));
+        Ok(Self {
+            listeners,
+            connections,
+            gateway,
+            queue,
+            requests_left: 0,
+        })
     }
-}
 
-impl Gateway {
-    /// A gateway whose time-outs come from the driver's timer.
-    pub fn new(timer: Rc<dyn Timer>, limits: Limits) -> Self {
-        Self {
-            exchanges: Rc::default(),
-            timer,
-            limits,
+    /// The addresses that it listens on, with the ports that the system chose.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.addresses()
+    }
+
+    /// Second handles to the listening sockets, for a runtime to watch their readiness by.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub fn watch_handles(&self) -> io::Result<Vec<TcpListener>> {
+        self.listeners.watch_handles()
+    }
+
+    /// Somebody may be waiting at a listener, by its index among the addresses.
+    pub fn on_listener_readable(&mut self, index: usize) {
+        self.listeners.on_readable(index);
+    }
+
+    /// For each listener, whether it waits to be told that somebody may be waiting.
+    pub fn listeners_want_readable(&self) -> impl Iterator<Item = bool> {
+        self.listeners.wants_readable()
+    }
+
+    /// How the connection `key` is watched, and the waker that has it polled in the next turn.
+    /// `None` if it is gone.
+    #[must_use]
+    pub fn watch(&self, key: usize) -> Option<(&W, &Waker)> {
+        self.connections.watch(key)
+    }
+
+    /// Begins a turn: lets clients in, and lets those that are ready go on, up to the budget. `open`
+    /// makes the runtime's stream of an accepted socket (non-blocking), for the connection of that
+    /// key. Returns whether there was anything to do.
+    pub fn serve(
+        &mut self,
+        now: Instant,
+        mut open: impl FnMut(usize, TcpStream) -> io::Result<(S, W)>,
+    ) -> bool {
+        self.requests_left = REQUESTS_PER_TURN;
+        let polled = self.connections.poll(POLLS_PER_TURN);
+        self.listeners.begin_turn(now);
+        let mut admitted = false;
+        while !self.connections.is_full()
+            && let Some(client) = self.listeners.accept(now)
+        {
+            admitted = true;
+            if let Err(error) = self.connections.admit(client, &mut open) {
+                debug!(%error, "an HTTP client was lost");
+            }
         }
+        self.connections.poll(POLLS_PER_TURN - polled);
+        polled > 0 || admitted
     }
 
-    /// The limits it was made with.
+    /// What the core is to be told next in this turn: all cancellations, and requests up to the
+    /// budget.
+    pub fn poll_news(&mut self) -> Option<News> {
+        if let Some(id) = self.gateway.poll_cancelled() {
+            return Some(News::Cancelled(id));
+        }
+        self.requests_left = self.requests_left.checked_sub(1)?;
+        let (id, request) = self.gateway.poll_request()?;
+        Some(News::Asked(id, request))
+    }
+
+    /// Has a request answered. Its connection writes in the next turn, which follows at once.
+    pub fn respond(&mut self, id: RequestId, response: Response) {
+        self.gateway.respond(id, response);
+    }
+
+    /// When to serve although no event came.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        self.limits
+    pub fn next(&self) -> Option<Instant> {
+        self.listeners.next()
     }
 
-    /// The next request for the core.
-    pub fn poll_request(&self) -> Option<(RequestId, Request)> {
-        self.exchanges.borrow_mut().requests.pop_front()
+    /// The loop is about to sleep, and its waker knows. Returns whether nothing is left to do, so
+    /// that it may.
+    pub fn is_idle(&mut self) -> bool {
+        if self.gateway.awaits() {
+            self.connections.look_after_waiting();
+        }
+        self.queue.is_empty()
+            && !self.gateway.has_news()
+            && (!self.listeners.has_more() || self.connections.is_full())
     }
 
-    /// The next request that the core has and nobody waits for any more.
-    pub fn poll_cancelled(&self) -> Option<RequestId> {
-        self.exchanges.borrow_mut().cancelled.pop_front()
-    }
-
-    /// Whether [`poll_request`](Self::poll_request) or [`poll_cancelled`](Self::poll_cancelled) has
-    /// something to give.
-    #[must_use]
-    pub fn has_news(&self) -> bool {
-        let exchanges = self.exchanges.borrow();
-        !exchanges.requests.is_empty() || !exchanges.cancelled.is_empty()
+    /// Lets nobody in any more, and lets requests under way have their answers.
+    pub fn shut_down(&mut self) {
+        self.connections.shut_down();
     }
 
     /// How many requests were refused without asking the core.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.exchanges.borrow().refusals.count
+        self.gateway.refused()
     }
 
-    /// Gives a connection the response it waits for. One that nobody waits for is dropped.
-    pub fn respond(&self, id: RequestId, response: Response) {
-        let waker = match self.exchanges.borrow_mut().waiting.get_mut(&id) {
-            Some(waiting) => {
-                waiting.response = Some(response);
-                waiting.waker.take()
-            }
-            None => None,
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Reads the request's body, passes it on and waits for the response.
-    async fn serve(
-        self,
-        peer: SocketAddr,
-        request: http::Request<Incoming>,
-    ) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
-        let (head, body) = request.into_parts();
-        let body = match read_body(body, &*self.timer, self.limits.body_timeout).await {
-            Ok(body) => body,
-            Err(BodyError::TimedOut) => return Ok(self.refuse(peer, &head, Refusal::Slow)),
-            Err(BodyError::Broken(error)) => return Err(error),
-        };
-        if !refusal::has_its_host(&head) {
-            return Ok(self.refuse(peer, &head, Refusal::Host));
-        }
-        let request = Request {
-            peer: canonical(peer),
-            tls: false,
-            head,
-            body,
-        };
-        Ok(self.begin(request).await.map(Full::new))
-    }
-
-    fn refuse(
-        &self,
-        peer: SocketAddr,
-        head: &http::request::Parts,
-        refusal: Refusal,
-    ) -> http::Response<Full<Bytes>> {
-        let request = format!("{} {}", head.method, loggable(head.uri.path()));
-        let now = self.timer.now();
-        let refusals = &mut self.exchanges.borrow_mut().refusals;
-        refusals.note(now, peer, &request, refusal);
-        refusal.response().map(Full::new)
-    }
-
-    fn begin(self, request: Request) -> Exchange {
-        let mut exchanges = self.exchanges.borrow_mut();
-        let id = RequestId(exchanges.next_id);
-        exchanges.next_id = exchanges.next_id.wrapping_add(1);
-        exchanges.requests.push_back((id, request));
-        exchanges.waiting.insert(id, Waiting::default());
-        drop(exchanges);
-        Exchange {
-            exchanges: self.exchanges,
-            id,
-        }
-    }
-}
-
-/// A request under way: a future of its response. Dropped early, it cancels the request.
-struct Exchange {
-    exchanges: Rc<RefCell<Exchanges>>,
-    id: RequestId,
-}
-
-impl Future for Exchange {
-    type Output = Response;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
-        let mut exchanges = self.exchanges.borrow_mut();
-        let waiting = exchanges.waiting.entry(self.id).or_default();
-        if let Some(response) = waiting.response.take() {
-            exchanges.waiting.remove(&self.id);
-            return Poll::Ready(response);
-        }
-        waiting.waker = Some(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let mut exchanges = self.exchanges.borrow_mut();
-        let Some(waiting) = exchanges.waiting.remove(&self.id) else {
-            return;
-        };
-        let queued = exchanges.requests.iter().position(|(id, _)| *id == self.id);
-        match queued {
-            Some(index) => drop(exchanges.requests.remove(index)),
-            None if waiting.response.is_none() => exchanges.cancelled.push_back(self.id),
-            None => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::task::Wake;
-    use std::time::Instant;
-
-    use hyper::rt::Sleep;
-
-    use super::*;
-
-    struct NoTimer;
-
-    impl Timer for NoTimer {
-        fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
-            unreachable!("these tests do not wait")
-        }
-
-        fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
-            unreachable!("these tests do not wait")
-        }
-    }
-
-    struct Ignored;
-
-    impl Wake for Ignored {
-        fn wake(self: Arc<Self>) {}
-    }
-
-    fn gateway() -> Gateway {
-        Gateway::new(Rc::new(NoTimer), Limits::default())
-    }
-
-    fn request() -> Request {
-        let (head, ()) = http::Request::new(()).into_parts();
-        Request {
-            peer: "127.0.0.1:1".parse().unwrap(),
-            tls: false,
-            head,
-            body: Bytes::new(),
-        }
-    }
-
-    fn poll(exchange: &mut Exchange) -> Poll<Response> {
-        let waker = Waker::from(Arc::new(Ignored));
-        Pin::new(exchange).poll(&mut Context::from_waker(&waker))
-    }
-
-    #[test]
-    fn a_response_reaches_the_request_it_is_for() {
-        let gateway = gateway();
-        let mut first = gateway.clone().begin(request());
-        let mut second = gateway.clone().begin(request());
-        assert!(poll(&mut first).is_pending());
-        assert!(poll(&mut second).is_pending());
-        let (first_id, _) = gateway.poll_request().unwrap();
-        let (second_id, _) = gateway.poll_request().unwrap();
-        assert_ne!(first_id, second_id);
-
-        gateway.respond(
-            second_id,
-            http::Response::new(Bytes::from_static(b"second")),
-        );
-        assert!(poll(&mut first).is_pending());
-        let Poll::Ready(response) = poll(&mut second) else {
-            panic!("not woken")
-        };
-        assert_eq!(response.body(), "second");
-        drop(second);
-        assert_eq!(gateway.poll_cancelled(), None);
-    }
-
-    #[test]
-    fn a_client_that_leaves_early_cancels_what_the_core_has() {
-        let gateway = gateway();
-        let exchange = gateway.clone().begin(request());
-        let (id, _) = gateway.poll_request().unwrap();
-        drop(exchange);
-        assert_eq!(gateway.poll_cancelled(), Some(id));
-        assert_eq!(gateway.poll_cancelled(), None);
-        gateway.respond(id, http::Response::new(Bytes::new()));
-        assert!(gateway.exchanges.borrow().waiting.is_empty());
-    }
-
-    #[test]
-    fn a_client_that_leaves_before_its_turn_is_never_passed_on() {
-        let gateway = gateway();
-        drop(gateway.clone().begin(request()));
-        assert!(gateway.poll_request().is_none());
-        assert_eq!(gateway.poll_cancelled(), None);
+    /// Whether no client is left.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.connections.is_empty()
     }
 }

@@ -1,6 +1,6 @@
 //! What a driver is told to do, whichever way the user said it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use kvill_core::Config;
 
@@ -18,4 +18,23 @@ pub struct Settings {
     pub config: Config,
     /// What HTTP clients may do.
     pub http_limits: Limits,
+}
+
+/// Where HTTP is served if nothing else is said.
+pub const HTTP_PORT: u16 = 8889;
+
+/// Where media is served if nothing else is said.
+pub const UDP_PORT: u16 = 8189;
+
+impl Default for Settings {
+    /// Listens on all addresses, at the ports that MediaMTX has.
+    fn default() -> Self {
+        let all = |port| vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)];
+        Self {
+            http_addresses: all(HTTP_PORT),
+            udp_addresses: all(UDP_PORT),
+            config: Config::default(),
+            http_limits: Limits::default(),
+        }
+    }
 }

@@ -95,10 +95,21 @@ impl<I: Read + Write + Unpin + 'static> Connection<I> {
         (self.pace.phase.get() == Phase::Idle).then(|| self.pace.since.get())
     }
 
+    /// Whether a request is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pace.phase.get() == Phase::Busy
+    }
+
     /// The client sends no more. It may wait for its answer or be gone: the stream looks the same,
-    /// so its request is given up after [`Limits::half_closed_timeout`]. To be polled after.
-    pub fn on_half_closed(&self) {
-        self.pace.half_closed_at.set(Some(self.timer.now()));
+    /// so its request is given up after [`Limits::half_closed_timeout`]. Returns whether that is
+    /// new; then it is to be polled.
+    pub fn on_half_closed(&self) -> bool {
+        let is_new = self.pace.half_closed_at.get().is_none();
+        if is_new {
+            self.pace.half_closed_at.set(Some(self.timer.now()));
+        }
+        is_new
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {

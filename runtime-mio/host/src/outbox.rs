@@ -4,8 +4,8 @@
 //! and nothing is sent twice. Bounded: one transmit is kept, and the core keeps the others.
 
 use kvill_core::net::{TRANSMIT_BUFFER_LEN, Transmit};
-use kvill_host::udp::Sent;
-use mio::Interest;
+
+use crate::udp::Sent;
 
 /// Transmits sent per turn. More saves turns; fewer lets the socket be read in between, before its
 /// kernel buffer overflows: 256 trains take about 5 ms.
@@ -35,9 +35,6 @@ struct Kept {
 pub(crate) trait Outlet {
     /// Sends `contents[from..]` as `transmit` says.
     fn send(&mut self, transmit: &Transmit, contents: &[u8], from: usize) -> Sent;
-
-    /// Has the loop told of these events from here on.
-    fn watch(&mut self, interest: Interest);
 }
 
 impl Outbox {
@@ -61,41 +58,48 @@ impl Outbox {
         self.unfinished
     }
 
+    /// Whether it waits for the socket to have room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kept.is_some_and(|kept| !kept.writable)
+    }
+
     /// Whether everything went out.
     pub(crate) fn is_drained(&self) -> bool {
         self.kept.is_none() && !self.unfinished
     }
 
     /// Sends what is kept and what `poll` gives, up to the budget or until the socket is full.
+    /// Returns whether it sent or tried to.
     pub(crate) fn flush(
         &mut self,
         outlet: &mut impl Outlet,
         mut poll: impl FnMut(&mut [u8]) -> Option<Transmit>,
-    ) {
+    ) -> bool {
         self.unfinished = false;
+        let mut tried = false;
         match self.kept {
             Some(Kept {
                 writable: false, ..
-            }) => return,
+            }) => return false,
             Some(Kept { transmit, next, .. }) => {
+                tried = true;
                 if !self.send(outlet, transmit, next) {
-                    return;
+                    return tried;
                 }
-                outlet.watch(Interest::READABLE);
             }
             None => {}
         }
         for _ in 0..TRANSMITS_PER_TURN {
             let Some(transmit) = poll(&mut self.buffer) else {
-                return;
+                return tried;
             };
+            tried = true;
             if !self.send(outlet, transmit, 0) {
-                // Only now: a socket reports room after every packet that left.
-                outlet.watch(Interest::READABLE | Interest::WRITABLE);
-                return;
+                return tried;
             }
         }
         self.unfinished = true;
+        tried
     }
 
     /// Returns whether it is gone; if not, it is kept.
@@ -125,7 +129,6 @@ mod tests {
     struct Narrow {
         room: usize,
         sent: Vec<u8>,
-        watched: Vec<Interest>,
     }
 
     impl Outlet for Narrow {
@@ -140,13 +143,7 @@ mod tests {
                 Sent::Full { next: from + taken }
             }
         }
-
-        fn watch(&mut self, interest: Interest) {
-            self.watched.push(interest);
-        }
     }
-
-    const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
     /// Gives transmits of three bytes: 0 0 0, 1 1 1, and so on below `count`.
     fn numbered(next: &mut u8, count: u8) -> impl FnMut(&mut [u8]) -> Option<Transmit> {
@@ -181,25 +178,25 @@ mod tests {
             !outbox.has_more(),
             "the loop would spin until there is room"
         );
-        assert_eq!(socket.watched, [BOTH]);
+        assert!(outbox.is_full());
 
         // Without an event nothing is tried.
         socket.room = 1;
         outbox.flush(&mut socket, numbered(&mut next, 3));
         assert_eq!(socket.sent.len(), 4);
 
-        // Too little room: kept again, and watched as it is.
+        // Too little room: kept again.
         outbox.on_writable();
+        assert!(!outbox.is_full());
         outbox.flush(&mut socket, numbered(&mut next, 3));
         assert_eq!(socket.sent, [0, 0, 0, 1, 1]);
-        assert_eq!(socket.watched, [BOTH]);
+        assert!(outbox.is_full());
 
         socket.room = 100;
         outbox.on_writable();
         outbox.flush(&mut socket, numbered(&mut next, 3));
         assert_eq!(socket.sent, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
-        assert!(outbox.is_drained());
-        assert_eq!(socket.watched, [BOTH, Interest::READABLE]);
+        assert!(outbox.is_drained() && !outbox.is_full());
 
         // Nothing is kept any more: nothing is sent twice.
         outbox.on_writable();

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-/// A handle to the loop's timers. hyper asks for `Send + Sync`, so the state is behind a lock that
+/// A handle to the timers of one loop. hyper asks for `Send + Sync`, so the state is behind a lock that
 /// nobody contends for.
 #[derive(Debug, Clone)]
-pub(crate) struct Timers(Arc<Mutex<State>>);
+pub struct Timers(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -26,7 +26,9 @@ struct State {
 }
 
 impl Timers {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// No timer yet, at this time.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self(Arc::new(Mutex::new(State {
             now,
             next_serial: 0,
@@ -35,7 +37,7 @@ impl Timers {
     }
 
     /// Sets the clock and wakes whoever is due.
-    pub(crate) fn advance(&self, now: Instant) {
+    pub fn advance(&self, now: Instant) {
         let due = {
             let mut state = self.lock();
             state.now = now;
@@ -48,7 +50,8 @@ impl Timers {
     }
 
     /// The next deadline.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
         self.lock()
             .pending
             .keys()
