@@ -15,7 +15,7 @@ use crate::reactor::{Awake, open};
 use crate::stream::{Readiness, Stream};
 use crate::token::Source;
 
-#[path = "../host/tests/http/exchanges.rs"]
+#[path = "../host/tests/drivers/http/exchanges.rs"]
 mod exchanges;
 
 use exchanges::Echo;

@@ -146,9 +146,10 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Http<S, W> {
         self.listeners.on_readable(index);
     }
 
-    /// For each listener, whether it waits to be told that somebody may be waiting.
-    pub fn listeners_want_readable(&self) -> impl Iterator<Item = bool> {
-        self.listeners.wants_readable()
+    /// Whether a listener waits to be told that somebody may be waiting.
+    #[must_use]
+    pub fn listener_wants_readable(&self, index: usize) -> bool {
+        self.listeners.wants_readable(index)
     }
 
     /// How the connection `key` is watched, and the waker that has it polled in the next turn.

@@ -78,9 +78,9 @@ impl Listeners {
         }
     }
 
-    /// Which listeners wait to be told that somebody may be waiting.
-    pub(crate) fn wants_readable(&self) -> impl Iterator<Item = bool> {
-        self.list.iter().map(|listener| !listener.ready)
+    /// Whether it waits to be told that somebody may be waiting.
+    pub(crate) fn wants_readable(&self, index: usize) -> bool {
+        self.list.get(index).is_some_and(|listener| !listener.ready)
     }
 
     /// Whether [`accept`](Self::accept) has somebody to admit, without an event, if there is room.

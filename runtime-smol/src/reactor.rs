@@ -1,0 +1,184 @@
+//! The loop: sleeps until something is ready or due, tells the engine, and has it make a turn.
+
+use std::future::Future as _;
+use std::io;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use async_io::{Async, Timer};
+use atomic_waker::AtomicWaker;
+use kvill_host::engine::{Ended, Rest, StartError};
+use kvill_host::settings::Settings;
+use kvill_host::transport::Transport;
+use smol::future;
+
+use crate::signals::StopSignals;
+use crate::stream::{Hangup, Stream};
+
+/// All that is served.
+type Engine = kvill_host::engine::Engine<Stream, Hangup>;
+
+/// An engine, and how its sockets are watched.
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    waker: Arc<Awake>,
+    timer: Timer,
+    /// What the timer is set to.
+    timer_at: Option<Instant>,
+    signals: Option<StopSignals>,
+    engine: Engine,
+    transports: Vec<Async<UdpSocket>>,
+    listeners: Vec<Async<TcpListener>>,
+}
+
+/// Ends the sleep from any thread.
+#[derive(Debug, Default)]
+pub(crate) struct Awake(pub(crate) AtomicWaker);
+
+impl Wake for Awake {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+}
+
+impl Reactor {
+    pub(crate) fn bind(settings: Settings) -> Result<Self, StartError> {
+        let waker = Arc::new(Awake::default());
+        let mut engine = Engine::bind(settings, Waker::from(Arc::clone(&waker)))?;
+        let transports = watch_transports(&mut engine)?;
+        let listeners = watch_listeners(&mut engine)?;
+        Ok(Self {
+            waker,
+            timer: Timer::never(),
+            timer_at: None,
+            signals: None,
+            engine,
+            transports,
+            listeners,
+        })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn stop_on_signals(&mut self) -> io::Result<()> {
+        self.signals = Some(StopSignals::new()?);
+        Ok(())
+    }
+
+    /// Serves until it is stopped.
+    pub(crate) async fn run(mut self) -> io::Result<Ended> {
+        loop {
+            self.sleep().await;
+            let now = self.engine.rise();
+            self.engine.turn(now, open);
+            if let Some(ended) = self.engine.ended(now) {
+                self.engine.log_totals();
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Waits for an event or the next deadline. Whatever ends the sleep, a turn follows.
+    async fn sleep(&mut self) {
+        let mut slept = false;
+        future::poll_fn(|cx| {
+            if slept {
+                self.note_events(cx);
+                return Poll::Ready(());
+            }
+            slept = true;
+            self.waker.0.register(cx.waker());
+            let rest = self.engine.fall_asleep();
+            let is_ready = self.note_events(cx);
+            let is_over = match rest {
+                Rest::None => {
+                    // Not at once: whoever looks for events has its turn.
+                    cx.waker().wake_by_ref();
+                    false
+                }
+                Rest::Until(at) => self.poll_timer(cx, at) || is_ready,
+                Rest::Endless => is_ready,
+            };
+            if is_over {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
+        if self.timer_at != Some(at) {
+            self.timer_at = Some(at);
+            self.timer.set_at(at);
+        }
+        let is_due = Pin::new(&mut self.timer).poll(cx).is_ready();
+        if is_due {
+            self.timer_at = None;
+        }
+        is_due
+    }
+
+    /// Tells the engine what became ready, and has what it waits for watched. Returns whether
+    /// anything did.
+    fn note_events(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = self.note_signals(cx);
+        any |= self.note_listeners(cx);
+        for (transport, watched) in self.engine.transports().iter_mut().zip(&self.transports) {
+            if transport.wants_readable() && watched.poll_readable(cx).is_ready() {
+                transport.on_readable();
+                any = true;
+            }
+            if transport.wants_writable() && watched.poll_writable(cx).is_ready() {
+                transport.on_writable();
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn note_signals(&mut self, cx: &mut Context<'_>) -> bool {
+        let signals: Vec<_> = match &mut self.signals {
+            Some(signals) => signals.take(cx).collect(),
+            None => return false,
+        };
+        let any = !signals.is_empty();
+        if any {
+            self.engine.on_signals(Instant::now(), signals);
+        }
+        any
+    }
+
+    fn note_listeners(&mut self, cx: &mut Context<'_>) -> bool {
+        let http = self.engine.http();
+        let mut any = false;
+        for (index, watched) in self.listeners.iter().enumerate() {
+            if http.listener_wants_readable(index) && watched.poll_readable(cx).is_ready() {
+                http.on_listener_readable(index);
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+fn watch_transports(engine: &mut Engine) -> io::Result<Vec<Async<UdpSocket>>> {
+    let watch = |transport: &mut Transport| Async::new_nonblocking(transport.watch_handle()?);
+    engine.transports().iter_mut().map(watch).collect()
+}
+
+fn watch_listeners(engine: &mut Engine) -> io::Result<Vec<Async<TcpListener>>> {
+    let sockets = engine.listener_handles()?;
+    sockets.into_iter().map(Async::new_nonblocking).collect()
+}
+
+pub(crate) fn open(_key: usize, socket: TcpStream) -> io::Result<(Stream, Hangup)> {
+    let socket = smol::net::TcpStream::from(Async::new_nonblocking(socket)?);
+    Ok((Stream::new(socket.clone()), Hangup::new(socket)))
+}
