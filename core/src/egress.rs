@@ -26,6 +26,7 @@ use crate::egress::train::Train;
 use crate::media::MediaKind;
 use crate::rtcp::{self, Cname, Lost, ReceptionReport, SenderReport, Shape};
 use crate::srtp::Sealer;
+use crate::stream::cursor::Mishaps;
 use crate::stream::path::Path;
 use crate::time::WallClock;
 
@@ -58,10 +59,7 @@ pub(crate) struct Tally {
     pub(crate) bytes: usize,
     /// Packets longer than a segment may be, sent alone.
     pub(crate) oversized: u64,
-    /// Times a cursor fell off the history.
-    pub(crate) fell_off: u64,
-    /// The video lane needs a keyframe to begin or go on, and there is no fresh one.
-    pub(crate) wants_keyframe: bool,
+    pub(crate) mishaps: Mishaps,
     pub(crate) repairs: RepairTally,
 }
 

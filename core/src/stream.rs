@@ -2,6 +2,7 @@
 //! numbers and timestamps go on when another one takes over.
 
 pub(crate) mod audience;
+pub(crate) mod cursor;
 pub(crate) mod history;
 pub(crate) mod keyframes;
 pub(crate) mod path;

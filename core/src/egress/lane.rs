@@ -1,18 +1,14 @@
 //! One track on its way to one viewer: where it stands, and how its packets become the viewer's.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::egress::Tally;
 use crate::egress::train::Train;
 use crate::media::MediaKind;
 use crate::srtp::{RTP_HEADER_LEN, Sealer};
+use crate::stream::cursor::Cursor;
 use crate::stream::history::{Entry, Position};
-use crate::stream::keyframes::REQUEST_INTERVAL;
 use crate::stream::track::Track;
-
-/// A keyframe this old still serves a viewer that begins. Older ones would begin the picture
-/// sooner and then run through more than this much at once.
-const KEYFRAME_FRESH: Duration = Duration::from_millis(500);
 
 /// A lane that goes on so many numbers after what it sent last takes the numbers after that: a
 /// receiver guesses the roll-over of the nearest (RFC 3711 §3.3.1), and is wrong from 2¹⁵ on. Half of
@@ -53,14 +49,12 @@ pub(crate) struct RtxConfig {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(super) config: LaneConfig,
-    place: Place,
+    cursor: Cursor,
     /// The index is the sequence number less this. Set when the first packet is sent, and never
     /// such that an index comes again.
     base: Option<u64>,
     /// The highest index that was sent.
     highest: u64,
-    /// When it last said that it waits for a keyframe.
-    asked: Option<Instant>,
     /// Since the beginning, wrapping (RFC 3550 §6.4.1).
     pub(super) packets: u32,
     pub(super) octets: u32,
@@ -68,33 +62,14 @@ pub(crate) struct Lane {
     rtx_packets: u64,
 }
 
-/// Where a lane stands.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// Before a keyframe that arrived at this time or later. Audio: before the next packet.
-    Awaits(Instant),
-    At {
-        /// The next packet to send.
-        cursor: Position,
-        /// Packets with lower sequence numbers came before the viewer began.
-        floor: u64,
-    },
-}
-
-/// A keyframe that arrived at this time or later is fresh.
-fn fresh(now: Instant) -> Instant {
-    now.checked_sub(KEYFRAME_FRESH).unwrap_or(now)
-}
-
 impl Lane {
     /// Stands before the newest keyframe if that is fresh, or before the next.
     pub(super) fn new(now: Instant, config: LaneConfig) -> Self {
         Self {
             config,
-            place: Place::Awaits(fresh(now)),
+            cursor: Cursor::new(now),
             base: None,
             highest: 0,
-            asked: None,
             packets: 0,
             octets: 0,
             rtx_packets: 0,
@@ -111,10 +86,10 @@ impl Lane {
         tally: &mut Tally,
     ) -> bool {
         loop {
-            let Some((cursor, floor)) = self.stand(now, track, tally) else {
+            let Some((position, floor)) = self.stand(now, track, tally) else {
                 return false;
             };
-            let Some(entry) = track.history().get(cursor) else {
+            let Some(entry) = track.history().get(position) else {
                 return false;
             };
             if entry.sequence >= floor {
@@ -128,50 +103,19 @@ impl Lane {
                     tally.oversized += u64::from(train.commit(len));
                 }
             }
-            self.place = Place::At {
-                cursor: cursor + 1,
-                floor,
-            };
+            self.cursor.move_to(position + 1, floor);
         }
     }
 
     /// Where the lane stands, after it began or fell off the history; `None` while it waits.
     fn stand(&mut self, now: Instant, track: &Track, tally: &mut Tally) -> Option<(Position, u64)> {
-        let history = track.history();
-        if let Place::At { cursor, .. } = self.place
-            && cursor < history.tail()
-        {
-            tally.fell_off += 1;
-            self.place = Place::Awaits(fresh(now));
+        let stand = self.cursor.stand(now, track, &mut tally.mishaps)?;
+        if !stand.begins {
+            return Some((stand.position, stand.floor));
         }
-        let since = match self.place {
-            Place::At { cursor, floor } => return Some((cursor, floor)),
-            Place::Awaits(since) => since,
-        };
-        let (cursor, floor) = match self.config.kind {
-            MediaKind::Video => {
-                let Some(keyframe) = track.keyframe().filter(|k| k.arrived >= since) else {
-                    // The request or the keyframe may get lost: it is asked for again.
-                    if self
-                        .asked
-                        .is_none_or(|asked| now >= asked + REQUEST_INTERVAL)
-                    {
-                        self.asked = Some(now);
-                        tally.wants_keyframe = true;
-                    }
-                    return None;
-                };
-                self.asked = None;
-                (keyframe.position, keyframe.sequence)
-            }
-            MediaKind::Audio => {
-                let newest = history.next_sequence().checked_sub(1)?;
-                (history.find(newest)?.0, newest)
-            }
-        };
-        let floor = self.rebase(floor);
-        self.place = Place::At { cursor, floor };
-        Some((cursor, floor))
+        let floor = self.rebase(stand.floor);
+        self.cursor.move_to(stand.position, floor);
+        Some((stand.position, floor))
     }
 
     /// Goes on with a sequence number, or with the lowest after it that has an index of its own.
@@ -218,9 +162,7 @@ impl Lane {
     /// The packet that a viewer misses under a sequence number, and its index. `None`: it never
     /// came, or is gone, or the viewer was never to have it, or will have it in its turn.
     pub(super) fn missed<'a>(&self, sequence: u16, track: &'a Track) -> Option<(u64, &'a Entry)> {
-        let Place::At { cursor, floor } = self.place else {
-            return None;
-        };
+        let (cursor, floor) = self.cursor.at()?;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "sequence numbers are the lower bits of indices"
@@ -280,6 +222,8 @@ fn rtp_header(payload_type: u8, ssrc: u32, index: u64, entry: &Entry) -> [u8; RT
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::HistoryLimits;
     use crate::media::Codec;

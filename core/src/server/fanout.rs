@@ -175,9 +175,9 @@ impl Server {
         });
         self.counters.packets_out += tally.packets;
         self.counters.oversized += tally.oversized;
-        self.counters.fell_off += tally.fell_off;
+        self.counters.fell_off += tally.mishaps.fell_off;
         self.count_repairs(&tally.repairs);
-        if tally.wants_keyframe {
+        if tally.mishaps.wants_keyframe {
             self.want_keyframe(now, id);
         }
         filled
