@@ -7,9 +7,10 @@
 //! asked for by us ([`repairs`]), who look further back.
 
 mod declare;
+pub(crate) mod feed;
 mod nacks;
-mod packet;
 mod repairs;
+mod request;
 mod rtt;
 mod sources;
 

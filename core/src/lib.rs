@@ -16,6 +16,22 @@
 //! Calls may be made in any order. None blocks, and each does a bounded amount of work. After
 //! a batch of `handle_*` calls a driver drains the four `poll_*` and sleeps until
 //! [`poll_timeout`](Server::poll_timeout).
+//!
+//! The program that the driver is part of may publish and watch as well, without WHIP and WHEP. To
+//! everybody else it is a publisher or a viewer like any other:
+//!
+//! | the program publishes | the program watches |
+//! |---|---|
+//! | [`publish`](Server::publish), [`unpublish`](Server::unpublish) | [`watch`](Server::watch), [`unwatch`](Server::unwatch) |
+//! | [`handle_frame`](Server::handle_frame) or [`handle_packet`](Server::handle_packet) and [`handle_sender_report`](Server::handle_sender_report) | [`poll_watcher`](Server::poll_watcher), [`poll_packet`](Server::poll_packet), [`watched_tracks`](Server::watched_tracks) |
+//! | [`Event::KeyframeWanted`](server::Event::KeyframeWanted), [`Event::PublisherLeft`](server::Event::PublisherLeft) | [`Event::ViewerLeft`](server::Event::ViewerLeft) |
+//!
+//! After these calls, too, the `poll_*` are to be drained; a driver whose program watches drains
+//! `poll_watcher` with them.
+//!
+//! Who runs the server sees what is going on by [`stats`](Server::stats),
+//! [`sessions`](Server::sessions) and [`viewer_stats`](Server::viewer_stats), ends a session by
+//! [`close`](Server::close), and all by [`shut_down`](Server::shut_down).
 
 pub mod config;
 mod control;
@@ -28,9 +44,10 @@ pub mod fuzzing;
 mod ice;
 pub mod ids;
 mod ingest;
-mod media;
+pub mod media;
 pub mod net;
 mod rtcp;
+pub mod rtp;
 mod seeded;
 pub mod server;
 pub mod signal;

@@ -3,19 +3,24 @@
 //! Everything here is a plain value or a pure function. Nothing panics on bytes from outside, and
 //! nothing keeps more of them than the parameters that decide who can play what.
 
+pub(crate) mod h264;
 mod keyframe;
 mod matching;
 mod parameters;
 
 use std::fmt;
+use std::time::Duration;
 
 pub(crate) use keyframe::is_keyframe;
 pub(crate) use matching::Match;
 
 /// A codec as an SDP payload type names it: encoding, clock, channels (RFC 8866 §6.6) and the
 /// parameters that matter.
+///
+/// As a sentence it is the name, and of the parameters those that decide who can play it:
+/// `H264 (profile-level-id 42e01f, packetization-mode 1)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Codec {
+pub struct Codec {
     /// Which.
     pub(crate) name: CodecName,
     /// RTP timestamp units per second. G722 says 8,000, for historical reasons (RFC 3551 §4.5.2).
@@ -27,14 +32,104 @@ pub(crate) struct Codec {
 }
 
 impl Codec {
+    /// H264 (RFC 6184) of a `profile-level-id`, `0x42e01f` say: Constrained Baseline at level 3.1,
+    /// which every browser plays. Packetization mode 1: single NAL units, STAP-A and FU-A.
+    ///
+    /// Viewers are let in by it until the first keyframe shows the real profile and level.
+    #[must_use]
+    pub fn h264(profile_level_id: u32) -> Self {
+        let [_, profile_idc, profile_iop, level_idc] = profile_level_id.to_be_bytes();
+        Self::new(
+            CodecName::H264,
+            Fmtp::H264 {
+                profile_idc,
+                profile_iop,
+                level_idc,
+                packetization_mode: 1,
+            },
+        )
+    }
+
+    /// H265 (RFC 7798) of a `profile-id` (1 is Main, 2 is Main 10) and a `level-id` (thirty times the
+    /// level: 93 is 3.1), Main tier.
+    #[must_use]
+    pub fn h265(profile_id: u8, level_id: u8) -> Self {
+        Self::new(
+            CodecName::H265,
+            Fmtp::H265 {
+                profile_id,
+                tier_flag: 0,
+                level_id,
+                tx_mode: TxMode::Single,
+            },
+        )
+    }
+
+    /// VP8 (RFC 7741).
+    #[must_use]
+    pub fn vp8() -> Self {
+        Self::new(CodecName::Vp8, Fmtp::None)
+    }
+
+    /// VP9 (RFC 9628) of a `profile-id`, 0 for 8 bits and 4:2:0.
+    #[must_use]
+    pub fn vp9(profile_id: u8) -> Self {
+        Self::new(CodecName::Vp9, Fmtp::Vp9 { profile_id })
+    }
+
+    /// AV1 (RTP Payload Format For AV1) of a `profile`, 0 is Main. At level 3.1, Main tier.
+    #[must_use]
+    pub fn av1(profile: u8) -> Self {
+        let (level_idx, tier) = (5, 0);
+        Self::new(
+            CodecName::Av1,
+            Fmtp::Av1 {
+                profile,
+                level_idx,
+                tier,
+            },
+        )
+    }
+
+    /// Opus (RFC 7587), with a clock of 48,000 Hz whatever it was sampled with.
+    #[must_use]
+    pub fn opus() -> Self {
+        let text = String::new();
+        Self::new(CodecName::Opus, Fmtp::Opus { text })
+    }
+
+    /// G.722 (RFC 3551 §4.5.2). Its RTP clock is 8,000 Hz, though it samples 16,000.
+    #[must_use]
+    pub fn g722() -> Self {
+        Self::new(CodecName::G722, Fmtp::None)
+    }
+
+    /// G.711 µ-law (RFC 3551 §4.5.14), mono.
+    #[must_use]
+    pub fn pcmu() -> Self {
+        Self::new(CodecName::Pcmu, Fmtp::None)
+    }
+
+    /// G.711 A-law (RFC 3551 §4.5.14), mono.
+    #[must_use]
+    pub fn pcma() -> Self {
+        Self::new(CodecName::Pcma, Fmtp::None)
+    }
+
+    fn new(name: CodecName, fmtp: Fmtp) -> Self {
+        let (clock_rate, channels) = name.clock_and_channels();
+        Self {
+            name,
+            clock_rate,
+            channels,
+            fmtp,
+        }
+    }
+
     /// Makes sense of an `a=rtpmap` and its `a=fmtp`. `None`: not a codec that is served here, not
     /// with that clock, or with parameters that do not parse.
-    pub(crate) fn from_sdp(
-        encoding: &str,
-        clock_rate: u32,
-        channels: u8,
-        fmtp: &str,
-    ) -> Option<Self> {
+    #[must_use]
+    pub fn from_sdp(encoding: &str, clock_rate: u32, channels: u8, fmtp: &str) -> Option<Self> {
         let name = CodecName::from_encoding(encoding)?;
         if (clock_rate, channels) != name.clock_and_channels() {
             return None;
@@ -55,18 +150,32 @@ impl Codec {
             9 => CodecName::G722,
             _ => return None,
         };
-        let (clock_rate, channels) = name.clock_and_channels();
-        Some(Self {
-            name,
-            clock_rate,
-            channels,
-            fmtp: Fmtp::None,
-        })
+        Some(Self::new(name, Fmtp::None))
     }
 
     /// Video or audio.
-    pub(crate) fn kind(&self) -> MediaKind {
+    #[must_use]
+    pub fn kind(&self) -> MediaKind {
         self.name.kind()
+    }
+
+    /// The name as its RTP payload format registers it, for an `a=rtpmap`: `H264`, `opus`. Compared
+    /// without regard to case.
+    #[must_use]
+    pub fn encoding(&self) -> &'static str {
+        self.name.encoding()
+    }
+
+    /// Units of RTP timestamps per second.
+    #[must_use]
+    pub fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
+    /// So much time in units of RTP timestamps, which wrap.
+    #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
+    pub(crate) fn ticks(&self, interval: Duration) -> u32 {
+        (interval.as_nanos() * u128::from(self.clock_rate) / 1_000_000_000) as u32
     }
 }
 
@@ -99,7 +208,7 @@ impl fmt::Display for Codec {
 
 /// Video or audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum MediaKind {
+pub enum MediaKind {
     /// Pictures.
     Video,
     /// Sound.

@@ -12,8 +12,7 @@ mod gcm;
 use dimpl::SrtpProfile;
 use str0m::crypto::SrtpProvider;
 
-/// Bytes of an RTP header as it is sent to viewers: no CSRCs, no extension.
-pub(crate) const RTP_HEADER_LEN: usize = 12;
+use crate::rtp::HEADER_LEN as RTP_HEADER_LEN;
 
 /// RTCP bytes that are authenticated and not encrypted: the first packet's header and SSRC.
 const RTCP_CLEAR_LEN: usize = 8;

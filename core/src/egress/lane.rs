@@ -5,7 +5,8 @@ use std::time::Instant;
 use crate::egress::Tally;
 use crate::egress::train::Train;
 use crate::media::MediaKind;
-use crate::srtp::{RTP_HEADER_LEN, Sealer};
+use crate::rtp::{self, HEADER_LEN as RTP_HEADER_LEN};
+use crate::srtp::Sealer;
 use crate::stream::cursor::Cursor;
 use crate::stream::history::{Entry, Position};
 use crate::stream::track::Track;
@@ -209,15 +210,9 @@ fn first_index(drawn: u16) -> u64 {
     u64::from(drawn & FIRST_INDEX_MASK)
 }
 
-/// RFC 3550 §5.1: version 2, no padding, no extension, no CSRCs.
+/// The header of a packet under an index of a viewer's.
 fn rtp_header(payload_type: u8, ssrc: u32, index: u64, entry: &Entry) -> [u8; RTP_HEADER_LEN] {
-    let [.., seq_high, seq_low] = index.to_be_bytes();
-    let [t0, t1, t2, t3] = entry.timestamp.to_be_bytes();
-    let [s0, s1, s2, s3] = ssrc.to_be_bytes();
-    let second = u8::from(entry.marker) << 7 | payload_type;
-    [
-        0x80, second, seq_high, seq_low, t0, t1, t2, t3, s0, s1, s2, s3,
-    ]
+    rtp::write_header(payload_type, ssrc, (index, entry.timestamp, entry.marker))
 }
 
 #[cfg(test)]

@@ -14,11 +14,12 @@ use str0m::crypto::SrtpProvider;
 
 use crate::dtls::Negotiated;
 use crate::ingest::nacks::{Came, Entries, Tally, extend};
-use crate::ingest::packet::{Header, request};
+use crate::ingest::request::request;
 use crate::ingest::rtt::Rtt;
 use crate::ingest::{Ingest, Lane, Progress};
 use crate::net::Kind;
 use crate::rtcp::Cname;
+use crate::rtp::Header;
 use crate::srtp::{self, MediaOpener, Sealer};
 use crate::stream::track::Packet;
 

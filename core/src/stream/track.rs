@@ -11,16 +11,13 @@ use std::time::{Duration, Instant};
 
 use crate::config::HistoryLimits;
 use crate::media::{Codec, Match, MediaKind, is_keyframe};
+use crate::rtp::PAYLOAD_LEN_MAX;
 use crate::stream::history::{Entry, History, Position, Unrecorded};
 use crate::time::ntp_interval;
 
 /// Where the extended sequence numbers of a track begin. A viewer's packet indices begin below
 /// 2¹⁵ and are found by subtraction, which must not reach below zero.
 const FIRST_SEQUENCE: u64 = 1 << 16;
-
-/// The largest payload that is forwarded. With header, tag and the two bytes of an RTX header it
-/// fills 1,500 bytes.
-pub(crate) const PAYLOAD_LEN_MAX: usize = 1500 - 12 - 16 - 2;
 
 /// How far back the beginning of a keyframe's access unit is looked for, in packets. More finds
 /// the beginning of larger keyframes; the search costs once per keyframe.
@@ -292,9 +289,8 @@ impl Track {
         Some((ntp_now, newest.wrapping_add(self.ticks(since))))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
     fn ticks(&self, interval: Duration) -> u32 {
-        (interval.as_nanos() * u128::from(self.codec.clock_rate) / 1_000_000_000) as u32
+        self.codec.ticks(interval)
     }
 }
 
