@@ -17,6 +17,16 @@ pub struct TransportId(pub u8);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
+/// What the program itself publishes on a path: [`Server::publish`](crate::Server::publish) gives
+/// one. It stands for that publication only, and for nothing once that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(pub(crate) SessionId);
+
+/// The program itself as it watches a path: [`Server::watch`](crate::Server::watch) gives one. It
+/// stands for nothing once that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatcherId(pub(crate) SessionId);
+
 /// A session, publisher or viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId {

@@ -3,7 +3,8 @@
 //! This file is the face: what a driver calls. How requests become sessions is in `admission`, how
 //! datagrams find theirs in `arrivals`, how they change their addresses in `restarts`, how sessions
 //! take their places and leave them in `comings` and `goings`, how packets go out in `fanout`, what
-//! is said of refusals in `refusals`, and what time brings in `upkeep`.
+//! is said of refusals in `refusals`, and what time brings in `upkeep`. What the program itself
+//! publishes and watches is in `sources` and `watchers`, what it can see of all in `overview`.
 
 mod admission;
 mod arrivals;
@@ -14,26 +15,27 @@ mod fanout;
 mod goings;
 mod handshake;
 mod outbox;
+mod overview;
 mod paths;
 mod refusals;
 mod restarts;
 mod sessions;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod watchers;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::config::{Config, ConfigError};
 use crate::control::Shared;
 use crate::dtls;
-use crate::ids::{RequestId, SessionId, TransportId};
-use crate::media::MediaKind;
+use crate::ids::{PathId, RequestId, SessionId, SourceId, TransportId};
 use crate::net::{Datagram, Interface, Transmit};
-use crate::rtcp::ReceptionReport;
 use crate::seeded::{Seeded, SeededMap};
 use crate::server::candidates::Candidates;
 use crate::server::endings::Endings;
@@ -41,9 +43,12 @@ use crate::server::outbox::Outbox;
 use crate::server::paths::Paths;
 use crate::server::refusals::RefusalLog;
 use crate::server::sessions::Sessions;
-use crate::signal::{Request, Response, respond};
-use crate::stats::{Counters, EndReason, PathStats, Reception, Snapshot, ViewerStats};
+use crate::signal::{Request, Response};
+use crate::stats::{Counters, EndReason};
 use crate::time::{Deadline, Deadlines, Reason, WallClock};
+
+pub use sources::{Ended, PublishError, SourceError};
+pub use watchers::{WatchError, WatchedTrack};
 
 /// Events that are kept for a driver that does not ask. The oldest are lost first.
 const EVENTS_MAX: usize = 1024;
@@ -64,6 +69,8 @@ pub struct Server {
     deadlines: Deadlines,
     /// What is to be sent, by transport.
     outboxes: Vec<Outbox>,
+    /// Paths on which something has come that the program itself watches.
+    watched: VecDeque<PathId>,
     responses: VecDeque<(RequestId, Response)>,
     /// The session that an undelivered response tells of.
     undelivered: VecDeque<(RequestId, SessionId)>,
@@ -77,7 +84,7 @@ pub struct Server {
     scratch: Vec<u8>,
 }
 
-/// A coming or going that the driver may want to tell others of.
+/// A coming or going that the driver may want to tell others of, or a wish to the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -112,6 +119,15 @@ pub enum Event {
         session: String,
         /// Why.
         reason: EndReason,
+    },
+    /// Somebody watches what the program itself publishes, and needs a keyframe: it is to make one.
+    /// The requests of all viewers are merged: the first is told at once, the next 500 ms after it at
+    /// the earliest.
+    KeyframeWanted {
+        /// The path's name.
+        path: String,
+        /// Which publication.
+        source: SourceId,
     },
     /// A session ended before its handshake was done.
     HandshakeFailed {
@@ -163,6 +179,7 @@ impl Server {
             addresses: rng.map(),
             deadlines: Deadlines::default(),
             outboxes,
+            watched: VecDeque::new(),
             responses: VecDeque::new(),
             undelivered: VecDeque::new(),
             events: VecDeque::new(),
@@ -266,7 +283,7 @@ impl Server {
         transmit
     }
 
-    /// The next coming or going. At most 1,024 are kept; the oldest are lost first.
+    /// The next coming, going or wish. At most 1,024 are kept; the oldest are lost first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -279,69 +296,10 @@ impl Server {
         self.keep_up(now);
     }
 
-    /// What is going on. Walks all paths: for an occasional look, not for every packet.
-    #[must_use]
-    pub fn stats(&self) -> Snapshot {
-        Snapshot {
-            paths: self.path_stats(),
-            sessions: self.sessions.len(),
-            counters: self.counters,
-        }
-    }
-
-    /// How the connected viewers receive, in no particular order. Walks all sessions: for an
-    /// occasional look.
-    #[must_use]
-    pub fn viewer_stats(&self) -> Vec<ViewerStats> {
-        let viewers = self.sessions.viewers();
-        viewers
-            .map(|(session, media)| {
-                let reception = |kind| {
-                    let report = media.egress.quality().last_report(kind)?;
-                    let track = self.paths.get(media.path)?.track(kind)?;
-                    Some(reception(&report, track.codec().clock_rate))
-                };
-                ViewerStats {
-                    path: session.path_name.clone(),
-                    session: session.uuid.clone(),
-                    rtt: media.egress.quality().rtt(),
-                    video: reception(MediaKind::Video),
-                    audio: reception(MediaKind::Audio),
-                }
-            })
-            .collect()
-    }
-
-    fn path_stats(&self) -> Vec<PathStats> {
-        self.paths
-            .iter()
-            .map(|path| PathStats {
-                name: path.name.clone(),
-                live: path.publisher.is_some(),
-                codecs: path.codec_names(),
-                viewers: path.viewer_count(),
-            })
-            .collect()
-    }
-
-    fn list_paths(&self) -> Response {
-        let live: Vec<_> = self.path_stats().into_iter().filter(|p| p.live).collect();
-        respond::list(&live)
-    }
-
     fn tell(&mut self, event: Event) {
         if self.events.len() >= EVENTS_MAX {
             self.events.pop_front();
         }
         self.events.push_back(event);
-    }
-}
-
-/// A report in units that do not depend on the codec.
-fn reception(report: &ReceptionReport, clock_rate: u32) -> Reception {
-    Reception {
-        fraction_lost: f32::from(report.fraction_lost) / 256.0,
-        packets_lost: report.lost,
-        jitter: Duration::from_secs_f64(f64::from(report.jitter) / f64::from(clock_rate.max(1))),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A snapshot of a [`Server`](crate::Server)'s state, made when asked for.
 #[derive(Debug, Clone, Default)]
@@ -25,8 +25,38 @@ pub struct PathStats {
     /// The codecs of its tracks with their profiles, as
     /// `H264 (profile-level-id 42e01f, packetization-mode 1)`; video first.
     pub codecs: Vec<String>,
-    /// Connected viewers.
+    /// Connected viewers. What the program itself watches counts as well.
     pub viewers: usize,
+}
+
+/// One session, connected or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Its public id, a UUID. [`close`](crate::Server::close) ends it.
+    pub session: String,
+    /// The name of its path.
+    pub path: String,
+    /// What it is for.
+    pub role: SessionRole,
+    /// It is the program itself: it came by [`publish`](crate::Server::publish) or
+    /// [`watch`](crate::Server::watch), and not by WHIP or WHEP.
+    pub in_process: bool,
+    /// ICE and DTLS are done, or not needed.
+    pub connected: bool,
+    /// Where its peer is: the remote address of the route that it nominated. `None`: it has nominated
+    /// none yet, or is the program itself.
+    pub remote: Option<SocketAddr>,
+    /// When it was made.
+    pub since: Instant,
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionRole {
+    /// Media comes in.
+    Publisher,
+    /// Media goes out.
+    Viewer,
 }
 
 /// One connected viewer, as it says itself in its receiver reports (RFC 3550 §6.4).
@@ -62,10 +92,13 @@ pub struct Reception {
 pub struct Counters {
     /// Datagrams passed in.
     pub datagrams: u64,
-    /// RTP packets of publishers written into histories.
+    /// RTP packets of publishers, the program itself too, written into histories.
     pub packets_in: u64,
     /// RTP packets sealed for viewers.
     pub packets_out: u64,
+    /// RTP packets given to the program itself by
+    /// [`poll_packet`](crate::Server::poll_packet).
+    pub packets_watched: u64,
     /// Transmits handed to the driver.
     pub transmits: u64,
     /// Dropped: neither STUN nor DTLS nor RTP by its first byte (RFC 7983).
@@ -224,7 +257,8 @@ pub enum EndReason {
     /// No valid binding request came for 15 s, and nothing under the peer's keys.
     #[error("the peer fell silent: no ICE binding request, no media and no report for 15 s")]
     Gone,
-    /// The peer said goodbye, by DTLS or RTCP.
+    /// The peer said goodbye, by DTLS or RTCP; the program itself, by
+    /// [`unpublish`](crate::Server::unpublish) or [`unwatch`](crate::Server::unwatch).
     #[error("closed by the peer")]
     PeerClosed,
     /// The peer deleted its resource.
@@ -245,6 +279,9 @@ pub enum EndReason {
     /// What is published can no longer be played in this session.
     #[error("the path's codecs changed: a new session can play them")]
     CodecChanged,
+    /// Whoever runs the server closed it, by [`close`](crate::Server::close).
+    #[error("closed by the operator")]
+    Closed,
     /// The server stops.
     #[error("the server is shutting down")]
     ShutDown,

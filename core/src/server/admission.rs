@@ -50,7 +50,7 @@ impl Server {
                 query,
                 offer,
                 plan,
-            } => self.publish(
+            } => self.admit_publisher(
                 now,
                 id,
                 &Wish {
@@ -62,7 +62,7 @@ impl Server {
                 },
             ),
             Action::View { path, query, offer } => {
-                self.view(now, id, &path, query.as_deref(), peer, &offer)
+                self.admit_viewer(now, id, &path, query.as_deref(), peer, &offer)
             }
             Action::Delete { role, path, secret } => self.delete(now, role, &path, &secret),
             Action::Patch {
@@ -80,17 +80,13 @@ impl Server {
         }))
     }
 
-    fn publish(
+    fn admit_publisher(
         &mut self,
         now: Instant,
         request: RequestId,
         wish: &Wish<'_>,
     ) -> Result<Response, Refusal> {
-        let taken = self
-            .paths
-            .by_name(wish.path)
-            .is_some_and(|p| p.publisher.is_some());
-        if taken && !self.config.override_publisher {
+        if !self.may_take_over(wish.path) {
             return Err(Refusal::PublisherExists(wish.path.to_owned()));
         }
         let (id, credentials) = self.prepare(wish)?;
@@ -123,7 +119,7 @@ impl Server {
         }
     }
 
-    fn view(
+    fn admit_viewer(
         &mut self,
         now: Instant,
         request: RequestId,
@@ -132,11 +128,10 @@ impl Server {
         peer: IpAddr,
         offer: &Offer,
     ) -> Result<Response, Refusal> {
-        let live = self
+        let path = self
             .paths
-            .by_name(path_name)
-            .filter(|p| p.publisher.is_some());
-        let path = live.ok_or_else(|| Refusal::NoStream(path_name.to_owned()))?;
+            .live(path_name)
+            .ok_or_else(|| Refusal::NoStream(path_name.to_owned()))?;
         let path_id = path.id;
         let plan = Self::plan_view(path, offer)?;
         let wish = Wish {
@@ -240,11 +235,7 @@ impl Server {
             return Err(Refusal::NoCandidates);
         }
         let full = Refusal::TooManySessions(self.config.sessions_max);
-        let id = self
-            .sessions
-            .next_id()
-            .filter(|_| self.sessions.len() < self.config.sessions_max);
-        let id = id.ok_or(full)?;
+        let id = self.room().ok_or(full)?;
         let remote = &wish.plan.remote;
         // str0m, which checks publishers, knows SHA-256; everybody sends that one.
         let usable = |f: &&Fingerprint| wish.plan.role == Role::View || f.hash == Hash::Sha256;
@@ -262,6 +253,13 @@ impl Server {
             active: wish.plan.dtls == DtlsRole::Client,
         };
         Ok((id, credentials))
+    }
+
+    /// The id of the next session, if there may be one more.
+    pub(super) fn room(&self) -> Option<SessionId> {
+        self.sessions
+            .next_id()
+            .filter(|_| self.sessions.len() < self.config.sessions_max)
     }
 
     fn local<'a>(&'a mut self, wish: &Wish<'_>, credentials: &'a Credentials) -> Local<'a> {
@@ -289,6 +287,7 @@ impl Server {
             uuid: ids::uuid(&mut self.rng),
             resource: ids::resource(id, &mut self.rng),
             path_name: wish.path.to_owned(),
+            since: now,
             handshake: Some(Box::new(Handshake::new(
                 now,
                 self.config.handshake_timeout,
@@ -311,7 +310,9 @@ impl Server {
             query: wish.query,
             secret: &session.resource,
             id: &session.uuid,
-            ufrag: &session.ice().names().local_ufrag,
+            ufrag: session
+                .ice()
+                .map_or("", |ice| ice.names().local_ufrag.as_str()),
         };
         let response = respond::created(&created, answer, &self.config.ice_servers);
         self.sessions.insert(session);

@@ -7,13 +7,13 @@ use is::stun::StunMessage;
 use crate::control;
 use crate::dtls::DATAGRAM_LEN_MAX;
 use crate::egress::RepairTally;
-use crate::ids::{self, PathId, SessionId};
+use crate::ids::{self, PathId, SessionId, SourceId};
 use crate::ingest;
 use crate::media::MediaKind;
 use crate::net::{Datagram, Kind, Route};
 use crate::rtcp::{self, Feedback};
-use crate::server::Server;
-use crate::server::sessions::Peer;
+use crate::server::sessions::{Peer, Session};
+use crate::server::{Event, Server};
 use crate::stats::EndReason;
 use crate::stream::track::{Packet, Received};
 
@@ -70,6 +70,7 @@ impl Server {
         let taken = match &mut session.peer {
             Peer::Viewer(viewer) => Ok(viewer.control.handle_stun(route, &message)),
             Peer::Publisher(publisher) => publisher.ingest.handle_stun(now, route, &message),
+            Peer::Source(_) | Peer::Watcher(_) => Ok(false),
         };
         match taken {
             Ok(true) => {
@@ -96,7 +97,7 @@ impl Server {
         if session.is_selected(route) {
             session.last_heard = Some(now);
         }
-        let selected = session.ice().selected();
+        let selected = session.selected();
         let forgotten = session.routes.note(route, selected);
         if let Some(old) = forgotten {
             self.unbind(id, old);
@@ -150,6 +151,7 @@ impl Server {
                 viewer.control.handle_dtls(now, contents).map(|()| true)
             }
             Peer::Viewer(_) => Ok(self.arrive_feedback(now, id, contents)),
+            Peer::Source(_) | Peer::Watcher(_) => Ok(false),
         };
         match taken {
             Ok(true) if is_publisher && kind == Kind::Media && !rtcp::is_rtcp(contents) => {
@@ -225,6 +227,7 @@ impl Server {
                     Some(progress) => self.on_publisher(now, id, progress),
                     None => break,
                 },
+                Peer::Source(_) | Peer::Watcher(_) => break,
             };
             if let Err(reason) = carried_on {
                 self.retire(now, id, &reason);
@@ -276,15 +279,14 @@ impl Server {
             }
             ingest::Progress::Packet(kind, packet) => {
                 self.hear(now, id);
-                self.forward(now, id, kind, packet);
+                if let Some(path_id) = self.sessions.publisher_mut(id).and_then(|p| p.path) {
+                    self.forward(now, path_id, kind, packet);
+                }
             }
             ingest::Progress::TooMuchLost => {
                 let path_id = self.sessions.publisher_mut(id).and_then(|p| p.path);
                 if let Some(path_id) = path_id {
-                    if let Some(path) = self.paths.get_mut(path_id) {
-                        path.keyframes.want(now);
-                    }
-                    self.request_keyframe(now, path_id);
+                    self.want_keyframe_of(now, path_id);
                 }
             }
             ingest::Progress::SenderReport {
@@ -319,10 +321,13 @@ impl Server {
     }
 
     /// The packet path: into the history, then word to the audience.
-    fn forward(&mut self, now: Instant, id: SessionId, kind: MediaKind, packet: Packet) {
-        let Some(path_id) = self.sessions.publisher_mut(id).and_then(|p| p.path) else {
-            return;
-        };
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        path_id: PathId,
+        kind: MediaKind,
+        packet: Packet,
+    ) {
         let Some(path) = self.paths.get_mut(path_id) else {
             return;
         };
@@ -340,8 +345,7 @@ impl Server {
             }
             Received::AwaitsKeyframe => {
                 self.counters.awaited_keyframe += 1;
-                path.keyframes.want(now);
-                self.request_keyframe(now, path_id);
+                self.want_keyframe_of(now, path_id);
             }
             Received::TooLong | Received::Unrecorded => self.counters.dropped_unrecorded += 1,
         }
@@ -358,14 +362,21 @@ impl Server {
                 outbox.paths.push_back(path_id);
             }
         }
+        path.watchers.alert();
+        if path.watchers.enqueue() {
+            self.watched.push_back(path_id);
+        }
     }
 
     /// A viewer needs a keyframe of its path.
     pub(super) fn want_keyframe(&mut self, now: Instant, viewer: SessionId) {
-        let Some(Peer::Viewer(viewer)) = self.sessions.get(viewer).map(|s| &s.peer) else {
-            return;
-        };
-        let path_id = viewer.path;
+        if let Some(path_id) = self.sessions.get(viewer).and_then(Session::watches) {
+            self.want_keyframe_of(now, path_id);
+        }
+    }
+
+    /// Somebody needs a keyframe of this path.
+    pub(super) fn want_keyframe_of(&mut self, now: Instant, path_id: PathId) {
         if let Some(path) = self.paths.get_mut(path_id) {
             path.keyframes.want(now);
         }
@@ -379,11 +390,19 @@ impl Server {
         };
         let publisher = path.publisher;
         if let Some(id) = publisher.filter(|_| path.keyframes.take(now))
-            && let Some(publisher) = self.sessions.publisher_mut(id)
+            && let Some(session) = self.sessions.get_mut(id)
         {
-            publisher.ingest.request_keyframe();
             self.counters.keyframe_requests += 1;
-            self.drive(now, id);
+            match &mut session.peer {
+                Peer::Publisher(publisher) => {
+                    publisher.ingest.request_keyframe();
+                    self.drive(now, id);
+                }
+                _ => {
+                    let (path, source) = (session.path_name.clone(), SourceId(id));
+                    self.tell(Event::KeyframeWanted { path, source });
+                }
+            }
         }
         self.schedule_path(path_id);
     }

@@ -8,10 +8,11 @@ use crate::egress::Egress;
 use crate::ids::{PathId, SessionId};
 use crate::net::Route;
 use crate::rtcp::schedule::Schedule;
-use crate::server::sessions::{Media, Peer};
+use crate::server::sessions::{Media, Peer, Session};
 use crate::server::{Event, Server};
 use crate::srtp::{self, Opener, Sealer};
 use crate::stats::EndReason;
+use crate::stream::path::Codecs;
 
 impl Server {
     /// A publisher's handshake is done: it takes over its path.
@@ -21,20 +22,42 @@ impl Server {
         id: SessionId,
         profile: SrtpProfile,
     ) -> Result<(), EndReason> {
+        let Some(publisher) = self.sessions.publisher_mut(id) else {
+            return Ok(());
+        };
+        let codecs = publisher.codecs();
+        self.take_over(now, id, codecs, srtp::name(profile))?;
+        let path_id = self.sessions.get(id).and_then(Session::publishes);
+        let path = path_id.and_then(|path| self.paths.get(path));
+        if let Some(path) = path.filter(|path| path.video.is_some()) {
+            self.want_keyframe_of(now, path.id);
+        }
+        Ok(())
+    }
+
+    /// Whether a publisher may take over a path, if it has one.
+    pub(super) fn may_take_over(&self, name: &str) -> bool {
+        self.config.override_publisher || self.paths.live(name).is_none()
+    }
+
+    /// A publisher takes over its path, in the place of whoever published there. `way` is how its
+    /// media comes in, for the log.
+    pub(super) fn take_over(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        codecs: Codecs,
+        way: &str,
+    ) -> Result<(), EndReason> {
         let Some(session) = self.sessions.get(id) else {
             return Ok(());
         };
         let (name, uuid) = (session.path_name.clone(), session.uuid.clone());
-        let predecessor = self.paths.by_name(&name).and_then(|path| path.publisher);
-        if predecessor.is_some() && !self.config.override_publisher {
+        if !self.may_take_over(&name) {
             return Err(EndReason::Conflict);
         }
-        let codecs = self
-            .sessions
-            .publisher_mut(id)
-            .map(|p| p.codecs())
-            .unwrap_or_default();
         let present = self.paths.by_name(&name);
+        let predecessor = present.and_then(|path| path.publisher);
         if let Some(old) = present
             .filter(|path| !path.goes_on_with(&codecs))
             .map(|path| path.id)
@@ -46,23 +69,17 @@ impl Server {
             .obtain(&name, self.outboxes.len())
             .ok_or(EndReason::Conflict)?;
         if let Some(session) = self.sessions.get_mut(id) {
-            session.handshake = None;
-        }
-        if let Some(publisher) = self.sessions.publisher_mut(id) {
-            publisher.path = Some(path_id);
+            session.on_taken_over(path_id);
         }
         let Some(path) = self.paths.get_mut(path_id) else {
             return Ok(());
         };
         path.begin(id, codecs, self.config.history);
         tracing::info!(
-            "{name}: {uuid} publishes {} ({})",
+            "{name}: {uuid} publishes {} ({way})",
             path.codec_names().join(" and "),
-            srtp::name(profile)
         );
-        if path.video.is_some() {
-            path.keyframes.want(now);
-        }
+        self.schedule_path(path_id);
         if let Some(predecessor) = predecessor {
             self.retire(now, predecessor, &EndReason::Replaced);
         }
@@ -70,7 +87,6 @@ impl Server {
             path: name,
             session: uuid,
         });
-        self.request_keyframe(now, path_id);
         Ok(())
     }
 

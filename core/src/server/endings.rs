@@ -1,10 +1,10 @@
-//! Why sessions ended, for clients that ask for one that has.
+//! Why sessions ended, for clients that ask for one that has, and for the program itself.
 //!
 //! Bounded: the newest are remembered, in place of the oldest.
 
 use std::collections::VecDeque;
 
-use crate::ids;
+use crate::ids::{self, SessionId};
 use crate::stats::EndReason;
 
 /// How many are remembered. Who asks does so within seconds.
@@ -13,8 +13,15 @@ const ENDINGS_MAX: usize = 256;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Endings {
-    /// By the last part of the session's URL, which only its client knows.
-    newest_last: VecDeque<(String, EndReason)>,
+    newest_last: VecDeque<Ending>,
+}
+
+#[derive(Debug)]
+struct Ending {
+    id: SessionId,
+    /// The last part of the session's URL, which only its client knows.
+    resource: String,
+    reason: EndReason,
 }
 
 impl Default for Endings {
@@ -26,18 +33,28 @@ impl Default for Endings {
 }
 
 impl Endings {
-    pub(super) fn note(&mut self, resource: String, reason: EndReason) {
+    pub(super) fn note(&mut self, id: SessionId, resource: String, reason: EndReason) {
         if self.newest_last.len() >= ENDINGS_MAX {
             self.newest_last.pop_front();
         }
-        self.newest_last.push_back((resource, reason));
+        self.newest_last.push_back(Ending {
+            id,
+            resource,
+            reason,
+        });
+    }
+
+    pub(super) fn reason_of(&self, id: SessionId) -> Option<&EndReason> {
+        let mut newest_first = self.newest_last.iter().rev();
+        let ending = newest_first.find(|ending| ending.id == id);
+        ending.map(|ending| &ending.reason)
     }
 
     pub(super) fn reason(&self, secret: &str) -> Option<&EndReason> {
         self.newest_last
             .iter()
             .rev()
-            .find(|(resource, _)| ids::same_secret(resource, secret))
-            .map(|(_, reason)| reason)
+            .find(|ending| ids::same_secret(&ending.resource, secret))
+            .map(|ending| &ending.reason)
     }
 }

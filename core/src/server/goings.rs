@@ -48,6 +48,17 @@ impl Server {
                 }
                 self.leave_if_last(viewer.path);
             }
+            Peer::Source(source) => {
+                if let Some(path) = source.path {
+                    self.leave(now, path, id);
+                }
+            }
+            Peer::Watcher(watcher) => {
+                if let Some(path) = self.paths.get_mut(watcher.path) {
+                    path.watchers.retire(id);
+                }
+                self.leave_if_last(watcher.path);
+            }
         }
         match reason {
             EndReason::Handshake(_) => self.counters.handshake_timeouts += 1,
@@ -59,7 +70,8 @@ impl Server {
 
     fn tell_end(&mut self, now: Instant, session: Session, reason: &EndReason) {
         let (connected, role) = (session.is_connected(), session.role());
-        self.endings.note(session.resource, reason.clone());
+        self.endings
+            .note(session.id, session.resource, reason.clone());
         let (path, session, reason) = (session.path_name, session.uuid, reason.clone());
         if connected {
             tracing::info!("{path}: {role} {session} left: {reason}");
@@ -153,6 +165,7 @@ impl Server {
                     }
                 }
             }
+            Peer::Source(_) | Peer::Watcher(_) => {}
         }
         for (route, contents) in last {
             self.answer(route, contents);

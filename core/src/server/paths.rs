@@ -21,6 +21,11 @@ impl Paths {
         self.get(*self.names.get(name)?)
     }
 
+    /// A path with a publisher.
+    pub(super) fn live(&self, name: &str) -> Option<&Path> {
+        self.by_name(name).filter(|path| path.publisher.is_some())
+    }
+
     pub(super) fn get(&self, id: PathId) -> Option<&Path> {
         self.slab.get(id.index()).filter(|p| p.id == id)
     }

@@ -30,14 +30,13 @@ impl Server {
         let Some(session) = self.sessions.get_mut(id) else {
             return Err(Refusal::Internal("the session is gone".to_owned()));
         };
-        let ice = session.ice_mut();
+        let uuid = session.uuid.clone();
+        let Some(ice) = session.ice_mut() else {
+            return Err(Refusal::Internal("the session has no ICE".to_owned()));
+        };
         match act(ice, &fragment, &precondition)? {
             Act::TakeIn => {
-                tracing::debug!(
-                    "session {}: {} candidates",
-                    session.uuid,
-                    fragment.candidates
-                );
+                tracing::debug!("session {uuid}: {} candidates", fragment.candidates);
                 return Ok(respond::trickled());
             }
             Act::Repeat => {}
@@ -54,10 +53,10 @@ impl Server {
                     remote_ufrag,
                     remote_password,
                 });
-                tracing::debug!("session {}: ICE restarts", session.uuid);
+                tracing::debug!("session {uuid}: ICE restarts");
             }
         }
-        let names = session.ice().names();
+        let names = ice.names();
         let text = fragment::write(
             &names.local_ufrag,
             &names.local_password,

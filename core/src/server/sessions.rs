@@ -7,8 +7,9 @@ use slab::Slab;
 use crate::control::Control;
 use crate::egress::{Egress, LaneConfig};
 use crate::ice::Ice;
-use crate::ids::{PathId, SessionId, TransportId};
+use crate::ids::{PathId, SessionId, SourceId, TransportId, WatcherId};
 use crate::ingest::Ingest;
+use crate::ingest::feed::Feed;
 use crate::media::MediaKind;
 use crate::net::{Route, Routes};
 use crate::rtcp::Cname;
@@ -16,6 +17,7 @@ use crate::rtcp::schedule::Schedule;
 use crate::server::handshake::Handshake;
 use crate::signal::Role;
 use crate::srtp::Opener;
+use crate::stream::cursor::Cursor;
 use crate::stream::path::Codecs;
 use crate::time::{Deadline, Reason};
 
@@ -24,15 +26,17 @@ use crate::time::{Deadline, Reason};
 /// report every few seconds.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// One peer.
+/// One peer, or the program itself in the place of one.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
     /// Its public name.
     pub(super) uuid: String,
-    /// The last part of its URL.
+    /// The last part of its URL. Nobody is told that of a session of the program itself.
     pub(super) resource: String,
     pub(super) path_name: String,
+    /// Since when there is a session.
+    pub(super) since: Instant,
     /// Its ICE and DTLS; `None` when they are done.
     pub(super) handshake: Option<Box<Handshake>>,
     /// The datagram at hand came by the route that the peer nominated, or it has nominated none.
@@ -50,6 +54,10 @@ pub(super) struct Session {
 pub(super) enum Peer {
     Publisher(Box<Publisher>),
     Viewer(Box<Viewer>),
+    /// The program itself publishes.
+    Source(Box<Source>),
+    /// The program itself watches.
+    Watcher(Box<Watcher>),
 }
 
 #[derive(Debug)]
@@ -87,6 +95,22 @@ pub(super) struct Media {
     pub(super) repair_queued: bool,
 }
 
+/// What the program itself publishes.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) feed: Feed,
+    /// The path it has taken over.
+    pub(super) path: Option<PathId>,
+}
+
+/// Where the program itself stands in the tracks of a path that it watches.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) path: PathId,
+    pub(super) video: Cursor,
+    pub(super) audio: Cursor,
+}
+
 impl Publisher {
     /// The codecs of its tracks.
     pub(super) fn codecs(&self) -> Codecs {
@@ -104,29 +128,67 @@ impl Publisher {
 impl Session {
     pub(super) fn role(&self) -> Role {
         match self.peer {
-            Peer::Publisher(_) => Role::Publish,
-            Peer::Viewer(_) => Role::View,
+            Peer::Publisher(_) | Peer::Source(_) => Role::Publish,
+            Peer::Viewer(_) | Peer::Watcher(_) => Role::View,
         }
     }
 
-    pub(super) fn ice(&self) -> &Ice {
+    /// `None`: it is the program itself.
+    pub(super) fn ice(&self) -> Option<&Ice> {
         match &self.peer {
-            Peer::Publisher(publisher) => &publisher.ingest.ice,
-            Peer::Viewer(viewer) => &viewer.control.ice,
+            Peer::Publisher(publisher) => Some(&publisher.ingest.ice),
+            Peer::Viewer(viewer) => Some(&viewer.control.ice),
+            Peer::Source(_) | Peer::Watcher(_) => None,
         }
     }
 
-    pub(super) fn ice_mut(&mut self) -> &mut Ice {
+    pub(super) fn ice_mut(&mut self) -> Option<&mut Ice> {
         match &mut self.peer {
-            Peer::Publisher(publisher) => &mut publisher.ingest.ice,
-            Peer::Viewer(viewer) => &mut viewer.control.ice,
+            Peer::Publisher(publisher) => Some(&mut publisher.ingest.ice),
+            Peer::Viewer(viewer) => Some(&mut viewer.control.ice),
+            Peer::Source(_) | Peer::Watcher(_) => None,
         }
+    }
+
+    /// The route that the peer nominated.
+    pub(super) fn selected(&self) -> Option<Route> {
+        self.ice()?.selected()
     }
 
     /// Whether a route is the one that the peer nominated, or it has nominated none.
     pub(super) fn is_selected(&self, route: Route) -> bool {
-        let selected = self.ice().selected();
+        let selected = self.selected();
         selected.is_none_or(|selected| selected.is_way_of(route))
+    }
+
+    /// The path that it publishes on.
+    pub(super) fn publishes(&self) -> Option<PathId> {
+        match &self.peer {
+            Peer::Publisher(publisher) => publisher.path,
+            Peer::Source(source) => source.path,
+            Peer::Viewer(_) | Peer::Watcher(_) => None,
+        }
+    }
+
+    /// The path that it watches, or will when it is connected.
+    pub(super) fn watches(&self) -> Option<PathId> {
+        match &self.peer {
+            Peer::Viewer(viewer) => Some(viewer.path),
+            Peer::Watcher(watcher) => Some(watcher.path),
+            Peer::Publisher(_) | Peer::Source(_) => None,
+        }
+    }
+
+    /// It is connected, and publishes on a path from now on.
+    pub(super) fn on_taken_over(&mut self, path: PathId) {
+        self.handshake = None;
+        match &mut self.peer {
+            Peer::Publisher(publisher) => publisher.path = Some(path),
+            Peer::Source(source) => source.path = Some(path),
+            Peer::Viewer(_) | Peer::Watcher(_) => {
+                debug_assert!(false, "a viewer takes over no path");
+            }
+        }
     }
 
     /// Whether the handshake is done.
@@ -143,6 +205,7 @@ impl Session {
                 v.control.poll_timeout(),
                 v.media.as_ref().map(|m| m.schedule.due()),
             ),
+            Peer::Source(_) | Peer::Watcher(_) => (None, None),
         };
         [
             (self.handshake.as_ref().map(|h| h.until), Reason::Handshake),
@@ -195,7 +258,7 @@ impl Sessions {
                 let Viewer { control, media, .. } = viewer.as_mut();
                 media.as_mut().map(|media| (control, media))
             }
-            Peer::Publisher(_) => None,
+            _ => None,
         }
     }
 
@@ -205,14 +268,32 @@ impl Sessions {
             .iter()
             .filter_map(|(_, session)| match &session.peer {
                 Peer::Viewer(viewer) => Some((session, viewer.media.as_ref()?)),
-                Peer::Publisher(_) => None,
+                _ => None,
             })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slab.iter().map(|(_, session)| session)
     }
 
     pub(super) fn publisher_mut(&mut self, id: SessionId) -> Option<&mut Publisher> {
         match &mut self.get_mut(id)?.peer {
             Peer::Publisher(publisher) => Some(publisher),
-            Peer::Viewer(_) => None,
+            _ => None,
+        }
+    }
+
+    pub(super) fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
+        match &mut self.get_mut(id.0)?.peer {
+            Peer::Source(source) => Some(source),
+            _ => None,
+        }
+    }
+
+    pub(super) fn watcher_mut(&mut self, id: WatcherId) -> Option<&mut Watcher> {
+        match &mut self.get_mut(id.0)?.peer {
+            Peer::Watcher(watcher) => Some(watcher),
+            _ => None,
         }
     }
 
@@ -235,12 +316,11 @@ impl Sessions {
         self.slab.iter().map(|(_, s)| s.id).take(count).collect()
     }
 
-    /// Viewers of a path, connected or not, at most `count`.
+    /// Viewers of a path, connected or not and the program itself, at most `count`.
     pub(super) fn viewers_of(&self, path: PathId, count: usize) -> Vec<SessionId> {
-        self.slab
-            .iter()
-            .filter(|(_, s)| matches!(&s.peer, Peer::Viewer(v) if v.path == path))
-            .map(|(_, s)| s.id)
+        self.iter()
+            .filter(|session| session.watches() == Some(path))
+            .map(|session| session.id)
             .take(count)
             .collect()
     }

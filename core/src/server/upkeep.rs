@@ -72,7 +72,7 @@ impl Server {
                 Peer::Publisher(p) if p.ingest.poll_timeout() <= now => {
                     p.ingest.handle_timeout(now)
                 }
-                Peer::Publisher(_) => Ok(()),
+                Peer::Publisher(_) | Peer::Source(_) | Peer::Watcher(_) => Ok(()),
                 Peer::Viewer(v) => v.control.handle_timeout(now),
             }
         };

@@ -235,15 +235,19 @@ fn file_of<'a>(path: &str, name: &'static str) -> Result<Target<'a>, Refusal> {
     Ok(Target::File { name })
 }
 
-/// A path name, if it is one: letters, digits and `_ - . ~` in segments that are separated by `/`.
-fn checked(path: &str) -> Result<&str, Refusal> {
+/// Whether it is a path name: letters, digits and `_ - . ~` in segments that are separated by `/`.
+pub(crate) fn is_path_name(path: &str) -> bool {
     let is_segment = |segment: &str| {
         !matches!(segment, "" | "." | "..")
             && segment
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_-.~".contains(&byte))
     };
-    if path.len() <= PATH_LEN_MAX && path.split('/').all(is_segment) {
+    path.len() <= PATH_LEN_MAX && path.split('/').all(is_segment)
+}
+
+fn checked(path: &str) -> Result<&str, Refusal> {
+    if is_path_name(path) {
         Ok(path)
     } else {
         Err(Refusal::PathName(shown(path)))

@@ -28,6 +28,8 @@ pub(crate) struct Path {
     pub(crate) ends: Option<(Instant, EndReason)>,
     /// By transport.
     audiences: Vec<Audience>,
+    /// The program itself, as often as it watches.
+    pub(crate) watchers: Audience,
 }
 
 /// The codecs of a path's tracks.
@@ -35,6 +37,23 @@ pub(crate) struct Path {
 pub(crate) struct Codecs {
     pub(crate) video: Option<Codec>,
     pub(crate) audio: Option<Codec>,
+}
+
+impl Codecs {
+    /// `None`: there is none, or more than one of a kind.
+    pub(crate) fn from_list(codecs: &[Codec]) -> Option<Self> {
+        let mut tracks = Self::default();
+        for codec in codecs {
+            let track = match codec.kind() {
+                MediaKind::Video => &mut tracks.video,
+                MediaKind::Audio => &mut tracks.audio,
+            };
+            if track.replace(codec.clone()).is_some() {
+                return None;
+            }
+        }
+        (!codecs.is_empty()).then_some(tracks)
+    }
 }
 
 impl Path {
@@ -51,6 +70,7 @@ impl Path {
             ahead: None,
             ends: None,
             audiences,
+            watchers: Audience::default(),
         }
     }
 
@@ -68,7 +88,8 @@ impl Path {
         }
     }
 
-    fn tracks(&self) -> impl Iterator<Item = &Track> {
+    /// Video first.
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = &Track> {
         self.video.iter().chain(&self.audio)
     }
 
@@ -140,7 +161,8 @@ impl Path {
     }
 
     pub(crate) fn viewer_count(&self) -> usize {
-        self.audiences.iter().map(Audience::len).sum()
+        let audiences = self.audiences.iter().chain([&self.watchers]);
+        audiences.map(Audience::len).sum()
     }
 }
 
