@@ -11,6 +11,8 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
+use crate::peer::skipped;
+
 /// A network namespace.
 #[derive(Debug)]
 pub struct Namespace {
@@ -34,6 +36,24 @@ impl Namespace {
         let namespace = Self { file };
         namespace.ip("link set lo up")?;
         Ok(namespace)
+    }
+
+    /// A namespace, or `None` where nobody may make one: see [`skipped`].
+    ///
+    /// # Panics
+    ///
+    /// As [`skipped`].
+    #[must_use]
+    pub fn if_possible() -> Option<Self> {
+        Self::new().map_or_else(
+            |error| {
+                skipped(
+                    &format!("no network namespaces ({error})"),
+                    "run tests/setup, and this as root",
+                )
+            },
+            Some,
+        )
     }
 
     /// Runs `what` in it, on a thread of its own. Sockets and processes that are made there stay
