@@ -1,6 +1,8 @@
 //! The command line.
 
+mod error;
 mod hosts;
+mod interfaces;
 mod lists;
 
 use std::net::SocketAddr;
@@ -13,10 +15,13 @@ use kvill_core::config::{HISTORY_MBPS_MAX, HistoryLimits, IceServer, SrtpPolicy}
 
 use crate::address::parse_listen_address;
 use crate::http::Limits;
+use crate::interfaces::{INTERFACE_TTL, InterfaceSettings, Wanted};
 use crate::logging::LogLevel;
 use crate::settings::Settings;
+pub use error::ArgumentsError;
 pub use hosts::HostError;
 use hosts::resolve;
+use interfaces::{parse_interface_name, wanted};
 use lists::{parse_ice_server, parse_origin};
 
 const STYLES: Styles = Styles::styled()
@@ -72,6 +77,38 @@ pub struct Arguments {
     /// given several times, and names are resolved once, at the start.
     #[arg(long, value_name = "HOST", visible_alias = "webrtc-additional-hosts")]
     pub additional_hosts: Vec<String>,
+
+    /// Says whether clients are offered the addresses of this machine's interfaces. If not, they are
+    /// offered --additional-hosts alone, and whatever --udp-address names.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = ArgAction::Set,
+        visible_alias = "webrtc-ips-from-interfaces"
+    )]
+    pub ips_from_interfaces: bool,
+
+    /// Offers the addresses of this interface, `eth0` say, and of none that is not given as well; may
+    /// be given several times. It serves clients on this machine too: loopback (`lo`) is one more
+    /// interface, and is offered only if it is given.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = parse_interface_name,
+        visible_alias = "webrtc-ips-from-interfaces-list"
+    )]
+    pub ips_from_interfaces_list: Vec<String>,
+
+    /// Trusts the list of this machine's addresses so long; 0 asks the system for every request. On
+    /// Linux a change of network ends it at once, elsewhere this is how late a new address can be.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = INTERFACE_TTL.as_secs(),
+        value_parser = clap::value_parser!(u64).range(..=86_400)
+    )]
+    pub interface_ttl: u64,
 
     /// Tells clients of this STUN or TURN server, a TURN one as URL,USER,PASSWORD; may be given
     /// several times.
@@ -151,8 +188,8 @@ impl Arguments {
     /// Turns what was written into what is to be done. Resolves names, and waits for the resolver.
     ///
     /// # Errors
-    /// A host has no address.
-    pub fn into_settings(self) -> Result<Settings, HostError> {
+    /// A host has no address, or there is nothing to offer to clients.
+    pub fn into_settings(self) -> Result<Settings, ArgumentsError> {
         let mut additional_hosts = Vec::new();
         for host in &self.additional_hosts {
             for ip in resolve(host)? {
@@ -160,6 +197,14 @@ impl Arguments {
                     additional_hosts.push(ip);
                 }
             }
+        }
+        let wanted = wanted(self.ips_from_interfaces, self.ips_from_interfaces_list);
+        let is_bound = self
+            .udp_address
+            .iter()
+            .any(|udp| !udp.ip().is_unspecified());
+        if wanted == Wanted::None && additional_hosts.is_empty() && !is_bound {
+            return Err(ArgumentsError::NothingToOffer);
         }
         let config = Config {
             additional_hosts,
@@ -175,6 +220,10 @@ impl Arguments {
             http_addresses: self.http_address,
             udp_addresses: self.udp_address,
             config,
+            interfaces: InterfaceSettings {
+                wanted,
+                ttl: Duration::from_secs(self.interface_ttl),
+            },
             http_limits: Limits::default(),
         })
     }
@@ -239,6 +288,46 @@ mod tests {
                 "2001:db8::1".parse().unwrap()
             ]
         );
+    }
+
+    #[test]
+    fn interfaces_are_chosen_and_trusted_as_is_said() {
+        let interfaces = |arguments: &[&str]| {
+            let settings = parse(arguments).unwrap().into_settings().unwrap();
+            settings.interfaces
+        };
+        assert_eq!(interfaces(&[]), InterfaceSettings::default());
+        let chosen = interfaces(&[
+            "--ips-from-interfaces-list=eth0",
+            "--webrtc-ips-from-interfaces-list=Local Area Connection",
+            "--interface-ttl=0",
+        ]);
+        let names = ["eth0", "Local Area Connection"].map(str::to_owned);
+        assert_eq!(chosen.wanted, Wanted::Named(names.to_vec()));
+        assert_eq!(chosen.ttl, Duration::ZERO);
+        assert!(parse(&["--ips-from-interfaces-list="]).is_err());
+        let error = parse(&["--interface-ttl=86401"]).unwrap_err();
+        assert!(error.contains(".."), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_would_offer_nothing_is_told_what_to_add() {
+        let off = "--webrtc-ips-from-interfaces=false";
+        let settings = |more: &[&str]| {
+            let arguments: Vec<_> = std::iter::once(off).chain(more.iter().copied()).collect();
+            parse(&arguments).unwrap().into_settings()
+        };
+        for nothing in [&[][..], &["--ips-from-interfaces-list=eth0"]] {
+            let error = settings(nothing).unwrap_err().to_string();
+            assert!(error.contains("--additional-hosts"), "{error}");
+        }
+        for something in [
+            "--additional-hosts=192.0.2.1",
+            "--udp-address=192.0.2.1:8189",
+        ] {
+            let wanted = settings(&[something]).unwrap().interfaces.wanted;
+            assert_eq!(wanted, Wanted::None, "{something}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use tracing::info;
 
 use crate::handle::{Command, Handle, Mailbox};
 use crate::http::{Http, News, Watch};
-use crate::interfaces::{InterfaceCache, read_interfaces};
+use crate::interfaces::InterfaceProvider;
 use crate::subscribers::Subscribers;
 use crate::timers::Timers;
 use crate::transport::Transport;
@@ -76,7 +76,7 @@ pub struct Engine<S: Read + Write + Unpin + 'static, W> {
     http_addresses: Vec<SocketAddr>,
     udp_addresses: Vec<SocketAddr>,
     timers: Timers,
-    interfaces: InterfaceCache,
+    interfaces: InterfaceProvider,
     waker: Arc<LoopWaker>,
     mailbox: Arc<Mailbox>,
     subscribers: Subscribers,
@@ -249,7 +249,9 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
     }
 
     fn refresh_interfaces(&mut self, now: Instant) {
-        if let Some(list) = self.interfaces.refresh(now, read_interfaces) {
+        // No driver watches it: it is looked at before each request.
+        self.interfaces.handle_notices();
+        if let Some(list) = self.interfaces.refresh(now) {
             self.server.handle_interfaces(now, list);
         }
     }

@@ -35,7 +35,7 @@ pub fn short_reach(
     if additional_hosts.iter().any(|host| !host.is_loopback()) {
         return None;
     }
-    let mut offered = Vec::new();
+    let mut offered = additional_hosts.to_vec();
     for socket in udp {
         if !socket.ip().is_unspecified() {
             offered.push(socket.ip().to_canonical());
@@ -86,7 +86,8 @@ impl Display for ShortReach {
         let Some(first) = self.offered.first() else {
             return f.write_str(
                 "this machine has no address that clients could send media to: connect it to a \
-                 network, or name the address it is reached by with --additional-hosts ADDRESS",
+                 network (by an interface of --ips-from-interfaces-list, if that is set), or name \
+                 the address it is reached by with --additional-hosts ADDRESS",
             );
         };
         let (offered, ports) = (Listed(&self.offered), Listed(&self.ports));
@@ -222,6 +223,10 @@ mod tests {
         assert_eq!(short_reach(&udp, &hosts, &interfaces(&["10.0.0.2"])), None);
         let nowhere = ["127.0.0.1".parse().unwrap()];
         assert!(short_reach(&udp, &nowhere, &interfaces(&["10.0.0.2"])).is_some());
+        // Without addresses of interfaces (`--ips-from-interfaces false`).
+        let text = short_reach(&udp, &nowhere, &[]).unwrap().to_string();
+        assert!(text.contains("at 127.0.0.1 only"), "{text}");
+        assert_eq!(short_reach(&udp, &hosts, &[]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use kvill_core::Config;
 
 use crate::http::Limits;
+use crate::interfaces::InterfaceSettings;
 
 /// A driver's settings.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct Settings {
     /// The core's settings. Its `transports` are filled in by the driver, with the addresses that
     /// were really bound.
     pub config: Config,
+    /// Which of this machine's addresses are offered, and how long they are trusted.
+    pub interfaces: InterfaceSettings,
     /// What HTTP clients may do.
     pub http_limits: Limits,
 }
@@ -34,6 +37,7 @@ impl Default for Settings {
             http_addresses: all(HTTP_PORT),
             udp_addresses: all(UDP_PORT),
             config: Config::default(),
+            interfaces: InterfaceSettings::default(),
             http_limits: Limits::default(),
         }
     }

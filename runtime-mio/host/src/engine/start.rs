@@ -15,7 +15,7 @@ use super::{Engine, LoopCounters};
 use crate::address::BindError;
 use crate::handle::Mailbox;
 use crate::http::{Http, Watch};
-use crate::interfaces::InterfaceCache;
+use crate::interfaces::InterfaceProvider;
 use crate::settings::Settings;
 use crate::subscribers::Subscribers;
 use crate::timers::Timers;
@@ -71,7 +71,7 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
             udp_addresses,
             http,
             timers,
-            interfaces: InterfaceCache::new(),
+            interfaces: InterfaceProvider::new(settings.interfaces),
             mailbox: Mailbox::new(Arc::clone(&waker)),
             waker,
             subscribers: Subscribers::default(),

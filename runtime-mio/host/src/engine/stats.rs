@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::Engine;
 use crate::http::Watch;
+use crate::interfaces::InterfaceCounters;
 use crate::udp::Counters;
 
 /// A snapshot of a driver's state, made when asked for.
@@ -22,6 +23,8 @@ pub struct Stats {
     pub http_refused: u64,
     /// The UDP sockets.
     pub transports: Vec<TransportStats>,
+    /// How often the system was asked for its addresses, and why.
+    pub interfaces: InterfaceCounters,
     /// The loop's totals.
     pub turns: LoopCounters,
 }
@@ -62,6 +65,7 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
                     counters: transport.counters(),
                 })
                 .collect(),
+            interfaces: self.interfaces.counters(),
             turns: self.counters,
         }
     }
@@ -83,6 +87,15 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
         }
         let refused = self.server.stats().counters.refused + self.http.refused();
         info!(refused, "HTTP totals");
+        let interfaces = self.interfaces.counters();
+        info!(
+            asked = interfaces.asked,
+            failed = interfaces.failed,
+            served = interfaces.served,
+            ended_by_notice = interfaces.ended_by_notice,
+            ended_by_failed_send = interfaces.ended_by_failed_send,
+            "interface totals"
+        );
         let LoopCounters {
             turns,
             wakeups,
