@@ -277,6 +277,9 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
         let mut any = false;
         for transport in &mut self.transports {
             any |= transport.transmit(now, &mut self.server);
+            if let Some(address) = transport.take_lost_address() {
+                self.interfaces.on_send_failed(address);
+            }
         }
         any
     }

@@ -5,7 +5,7 @@
 //! timers nor HTTP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use kvill_core::Server;
@@ -91,6 +91,11 @@ impl Transport {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.socket.counters()
+    }
+
+    /// See [`UdpSocket::take_lost_address`].
+    pub(crate) fn take_lost_address(&mut self) -> Option<IpAddr> {
+        self.socket.take_lost_address()
     }
 
     /// Whether another turn has something to do here, without an event.

@@ -15,7 +15,7 @@ mod send;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -39,6 +39,8 @@ pub struct UdpSocket {
     /// The system has GSO, as far as is known.
     gso: bool,
     counters: Counters,
+    /// What the last datagram that could not be sent was to leave from.
+    suspect: Option<IpAddr>,
 }
 
 impl UdpSocket {
@@ -81,6 +83,7 @@ impl UdpSocket {
             local,
             gso,
             counters: Counters::default(),
+            suspect: None,
         })
     }
 

@@ -6,7 +6,7 @@
 //! viewers their trains, so those cases are told apart here and GSO is taken up again.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use kvill_core::net::Transmit;
 use tracing::{debug, warn};
@@ -66,6 +66,19 @@ impl UdpSocket {
             self.restore_gso();
         }
         sent
+    }
+
+    /// The source address of a datagram that was dropped since the last call because this machine
+    /// has the address no more; the last one, if there were several. To be asked for after a turn,
+    /// and told to [`on_send_failed`](crate::interfaces::InterfaceProvider::on_send_failed). Costs
+    /// nothing unless a send failed, and a few system calls if one did.
+    ///
+    /// What the send itself says does not tell: Linux has `ENETUNREACH` for IPv4, which is also a
+    /// missing route, and `EINVAL` for IPv6, which is also much else. So the address is tried.
+    ///
+    /// Sessions that used the address go on trying until they end, so it may be told many times.
+    pub fn take_lost_address(&mut self) -> Option<IpAddr> {
+        self.suspect.take().filter(|&address| is_gone(address))
     }
 
     /// `try_send` makes one system call.
@@ -201,6 +214,9 @@ impl UdpSocket {
                 );
             }
             self.counters.failed += segments;
+            if !transmit.source.ip().is_unspecified() {
+                self.suspect = Some(transmit.source.ip().to_canonical());
+            }
             debug!(%destination, %error, "datagrams could not be sent");
         }
     }
@@ -215,6 +231,12 @@ fn concerns_train(error: &io::Error) -> bool {
 /// `EINVAL`: a device without GSO, or an address that cannot work.
 fn is_invalid(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
+}
+
+/// Whether this machine has no such address (any more), which systems say when it is bound to.
+fn is_gone(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0))
+        .is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// `EIO`: the device cannot compute the checksums that GSO needs, whatever the size.

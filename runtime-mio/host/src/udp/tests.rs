@@ -309,6 +309,52 @@ fn an_address_that_this_machine_lost_does_not_cost_the_others_their_trains() {
     check_delivery(&mut from, &to);
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn an_address_that_was_taken_away_is_told() {
+    use kvill_tests::namespace::Namespace;
+
+    let Some(machine) = Namespace::if_possible() else {
+        return;
+    };
+    let check = |address: &str, destination: &str, bound_to: IpAddr| {
+        // IPv6 is not to look for duplicates first: until then it does not send from it.
+        let option = ["", " nodad"][usize::from(address.contains(':'))];
+        let words = format!("addr add {address} dev lo{option}");
+        machine.ip(&words).unwrap();
+        let to = bind("[::]:0");
+        let mut from = UdpSocket::bind(SocketAddr::new(bound_to, 0)).unwrap();
+        let contents = numbered_bytes(300);
+        let train = transmit(address, at(destination, &to), contents.len(), Some(100));
+        assert_eq!(from.send(&train, &contents, 0), Sent::Done);
+        assert_eq!(from.take_lost_address(), None);
+
+        machine.ip(&format!("addr del {address} dev lo")).unwrap();
+        assert_eq!(from.send(&train, &contents, 0), Sent::Done);
+        assert_eq!(from.counters().failed, 3, "{address} on {bound_to}");
+        assert_eq!(from.take_lost_address(), Some(train.source.ip()));
+        assert_eq!(from.take_lost_address(), None);
+    };
+    machine.run(|| {
+        for (address, destination) in [("10.99.0.1", "127.0.0.1"), ("fd99::1", "::1")] {
+            check(address, destination, "::".parse().unwrap());
+            check(address, destination, address.parse().unwrap());
+        }
+    });
+}
+
+#[test]
+fn an_address_that_is_there_is_not_told_whatever_else_fails() {
+    let mut from = bind("[::]:0");
+    let nowhere = "127.0.0.1:0".parse().unwrap();
+    for source in ["127.0.0.1", "0.0.0.0"] {
+        let stray = transmit(source, nowhere, 2, None);
+        assert_eq!(from.send(&stray, b"hi", 0), Sent::Done);
+        assert_eq!(from.take_lost_address(), None);
+    }
+    assert_eq!(from.counters().failed, 2);
+}
+
 fn check_delivery(from: &mut UdpSocket, to: &UdpSocket) {
     let unspecified = if to.local_address().is_ipv6() {
         "::"
