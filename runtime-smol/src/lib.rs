@@ -29,6 +29,8 @@ pub use kvill_core as core;
 pub use kvill_host as host;
 pub use kvill_host::engine::{Ended, StartError, Stats};
 pub use kvill_host::handle::{Handle, HandleError, Reply};
+pub use kvill_host::publisher::{Publisher, SendError};
 pub use kvill_host::settings::Settings;
 pub use kvill_host::spawn::Running;
 pub use kvill_host::subscribers::Events;
+pub use kvill_host::watcher::Watcher;

@@ -12,6 +12,7 @@
 //!
 //! Idle, it does not wake but for the core's deadlines.
 
+mod own;
 mod start;
 mod stats;
 
@@ -25,9 +26,11 @@ use kvill_core::Server;
 use kvill_core::net::Interface;
 use tracing::info;
 
-use crate::handle::{Command, Handle, Mailbox};
+use crate::engine::own::Own;
+use crate::handle::Handle;
 use crate::http::{Http, News, Watch};
 use crate::interfaces::InterfaceProvider;
+use crate::mailbox::Mailbox;
 use crate::subscribers::Subscribers;
 use crate::timers::Timers;
 use crate::transport::Transport;
@@ -80,6 +83,7 @@ pub struct Engine<S: Read + Write + Unpin + 'static, W> {
     waker: Arc<LoopWaker>,
     mailbox: Arc<Mailbox>,
     subscribers: Subscribers,
+    own: Own,
     /// The loop is stopping, and will have stopped by then.
     stop_by: Option<Instant>,
     /// A signal that came while the loop was stopping already.
@@ -181,8 +185,9 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
         self.pass_news(now);
         found |= self.expire(now);
         self.answer();
+        self.tell_watchers(now);
         found |= self.transmit(now);
-        self.tell_events();
+        self.tell_events(now);
         self.counters.turns += 1;
         self.counters.wakeups += u64::from(self.rested);
         self.counters.empty_wakeups += u64::from(self.rested && !found);
@@ -210,22 +215,6 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
         any
     }
 
-    /// Carries out what handles asked for.
-    fn obey(&mut self, now: Instant) -> bool {
-        let mut any = self.mailbox.take_stop();
-        if any {
-            self.stop(now);
-        }
-        for command in self.mailbox.take(COMMANDS_PER_TURN) {
-            any = true;
-            match command {
-                Command::Stats(reply) => reply.give(self.stats()),
-                Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
-            }
-        }
-        any
-    }
-
     fn stop(&mut self, now: Instant) {
         if self.stop_by.is_none() {
             info!("stopping");
@@ -249,7 +238,8 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
     }
 
     fn refresh_interfaces(&mut self, now: Instant) {
-        // No driver watches it: it is looked at before each request.
+        // Looked at where it counts, instead of being watched: a change of network wakes nobody,
+        // and is never noticed too late.
         self.interfaces.handle_notices();
         if let Some(list) = self.interfaces.refresh(now) {
             self.server.handle_interfaces(now, list);
@@ -282,13 +272,6 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
             }
         }
         any
-    }
-
-    /// The core logs comings and goings itself.
-    fn tell_events(&mut self) {
-        while let Some(event) = self.server.poll_event() {
-            self.subscribers.tell(event);
-        }
     }
 }
 

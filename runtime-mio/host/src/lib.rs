@@ -2,7 +2,7 @@
 //!
 //! Knows sockets, interfaces, HTTP, the command line and logs, and no runtime. An [`engine`] is
 //! a whole server but for its sleep, which a driver brings, and a [`handle`] what other threads ask
-//! it by. Its parts: [`transport`] and [`udp`] move batches and trains, [`interfaces`] tells this
+//! it by; a [`publisher`] and a [`watcher`] are the program's own. Its parts: [`transport`] and [`udp`] move batches and trains, [`interfaces`] tells this
 //! machine's addresses, [`http`] turns hyper's requests into the core's, [`timers`] and [`wake`] are
 //! the loop's. [`spawn`] has a driver run on
 //! a thread of its own. A [`program`] around a driver reads what the user wants by [`cli`] and
@@ -19,8 +19,10 @@ pub mod handle;
 pub mod http;
 pub mod interfaces;
 pub mod logging;
+mod mailbox;
 mod outbox;
 pub mod program;
+pub mod publisher;
 pub mod reach;
 pub mod settings;
 pub mod spawn;
@@ -30,3 +32,4 @@ pub mod timers;
 pub mod transport;
 pub mod udp;
 pub mod wake;
+pub mod watcher;

@@ -11,11 +11,12 @@ use kvill_core::config::ConfigError;
 use kvill_core::ids::TransportId;
 use kvill_core::{Config, Server};
 
+use super::own::Own;
 use super::{Engine, LoopCounters};
 use crate::address::BindError;
-use crate::handle::Mailbox;
 use crate::http::{Http, Watch};
 use crate::interfaces::InterfaceProvider;
+use crate::mailbox::Mailbox;
 use crate::settings::Settings;
 use crate::subscribers::Subscribers;
 use crate::timers::Timers;
@@ -75,6 +76,7 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
             mailbox: Mailbox::new(Arc::clone(&waker)),
             waker,
             subscribers: Subscribers::default(),
+            own: Own::default(),
             stop_by: None,
             interrupted_by: None,
             rested: false,
