@@ -1,4 +1,5 @@
-//! Processes that tests start: `kvill` itself, and whatever [`crate::peer`] runs.
+//! Processes that tests start: the server by one of its binaries, examples, and whatever
+//! [`crate::peer`] runs.
 //!
 //! What a process prints is read as it comes and passed on with `eprintln!`, so that the test
 //! harness shows it with a failing test and hides it with a passing one. No process outlives its
@@ -14,13 +15,19 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long `kvill` may take from its start until it says where it listens.
+/// The server's binaries, which differ in their runtime and in nothing that can be seen from outside.
+pub const BINARIES: [&str; 1] = ["kvill"];
+
+/// Names the binary that [`Kvill::start`] starts, if that is not to be the first.
+const BINARY_VARIABLE: &str = "KVILL_BINARY";
+
+/// How long a server may take from its start until it says where it listens.
 const START_TIME: Duration = Duration::from_secs(10);
 
-/// How long `kvill` may take to say goodbye to its sessions and exit.
+/// How long a server may take to say goodbye to its sessions and exit.
 const STOP_TIME: Duration = Duration::from_secs(2);
 
-/// How long a line may take from `kvill` into this process.
+/// How long a line may take from a server into this process.
 const LINE_TIME: Duration = Duration::from_secs(2);
 
 /// How long a process that is dropped while it runs may take before it is killed. A script that
@@ -30,16 +37,18 @@ const DROP_TIME: Duration = Duration::from_secs(3);
 /// How often an exit is looked for.
 const EXIT_POLL: Duration = Duration::from_millis(5);
 
-/// A running `kvill`, listening on free ports, of 127.0.0.1 where nothing else is said.
+/// A running server, listening on free ports, of 127.0.0.1 where nothing else is said.
 #[derive(Debug)]
 pub struct Kvill {
+    name: String,
     process: Process,
     url: String,
 }
 
 impl Kvill {
-    /// Starts the `kvill` that was built beside this test, with `--http-address 127.0.0.1:0`,
-    /// `--udp-address 127.0.0.1:0` and what else is asked for.
+    /// Starts the server that was built beside this test, with `--http-address 127.0.0.1:0`,
+    /// `--udp-address 127.0.0.1:0` and what else is asked for: `kvill`, or the binary that the
+    /// variable `KVILL_BINARY` names.
     ///
     /// # Panics
     /// When the binary is missing (the message has the command that builds it) or does not print
@@ -55,12 +64,40 @@ impl Kvill {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn listening(http: &str, udp: &str, extra_args: &[&str]) -> Self {
-        let mut command = Command::new(built_binary("kvill"));
+        let named = std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| BINARIES[0].to_owned());
+        Self::launch(&named, http, udp, extra_args)
+    }
+
+    /// As [`start`](Self::start), by a binary of that name, whatever `KVILL_BINARY` says.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn of_binary(name: &str, extra_args: &[&str]) -> Self {
+        Self::launch(name, "127.0.0.1:0", "127.0.0.1:0", extra_args)
+    }
+
+    /// Starts an example that serves as the binaries do, and prints a URL as they do.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn example(name: &str) -> Self {
+        let file = built(&format!("examples/{name}"), "--examples");
+        Self::wait_for_url(name, &mut Command::new(file))
+    }
+
+    fn launch(name: &str, http: &str, udp: &str, extra_args: &[&str]) -> Self {
+        let mut command = Command::new(built(name, "--bins"));
         command
             .args(["--http-address", http])
             .args(["--udp-address", udp])
             .args(extra_args);
-        let mut process = Process::start("kvill", &mut command);
+        Self::wait_for_url(name, &mut command)
+    }
+
+    fn wait_for_url(name: &str, command: &mut Command) -> Self {
+        let mut process = Process::start(name, command);
         let deadline = Instant::now() + START_TIME;
         loop {
             let Some(line) = process.next_line(deadline) else {
@@ -68,13 +105,22 @@ impl Kvill {
                     Some(status) => format!("ended with {status}"),
                     None => format!("ran for {START_TIME:?}"),
                 };
-                panic!("kvill {how} without printing a URL\n{}", process.log());
+                panic!("{name} {how} without printing a URL\n{}", process.log());
             };
             if let Some(url) = origin_in(&line) {
-                let url = url.to_owned();
-                return Self { process, url };
+                return Self {
+                    name: name.to_owned(),
+                    url: url.to_owned(),
+                    process,
+                };
             }
         }
+    }
+
+    /// Which binary or example it is.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where it serves this machine, as `http://127.0.0.1:PORT` without a slash at the end.
@@ -109,12 +155,23 @@ impl Kvill {
             if let Some(line) = found {
                 return line.to_owned();
             }
+            let name = &self.name;
             assert!(
                 Instant::now() < deadline,
-                "no line with {words:?} in:\n{log}"
+                "{name}: no line with {words:?} in:\n{log}"
             );
             thread::sleep(EXIT_POLL);
         }
+    }
+
+    /// SIGTERM. Nothing happens if it has ended.
+    pub fn ask_to_end(&mut self) {
+        self.process.ask_to_end();
+    }
+
+    /// How it ended, if it has within this time.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        self.process.wait(within)
     }
 
     /// Asks it to end as a service manager would, by SIGTERM.
@@ -122,28 +179,34 @@ impl Kvill {
     /// # Panics
     /// When it is not gone within 2 s, exits with anything but 0, or has logged an error.
     pub fn stop(mut self) {
-        self.process.ask_to_end();
-        let Some(status) = self.process.wait(STOP_TIME) else {
-            panic!(
-                "kvill still runs {STOP_TIME:?} after SIGTERM\n{}",
-                self.process.log()
-            );
+        self.ask_to_end();
+        self.check_end();
+    }
+
+    /// Waits for the end that it was asked for.
+    ///
+    /// # Panics
+    /// As [`stop`](Self::stop).
+    pub fn check_end(&mut self) {
+        let status = self.wait(STOP_TIME);
+        let (name, log) = (&self.name, self.log());
+        let Some(status) = status else {
+            panic!("{name} still runs {STOP_TIME:?} after SIGTERM\n{log}");
         };
-        let log = self.process.log();
         assert!(
             status.success(),
-            "kvill ended with {status} after SIGTERM\n{log}"
+            "{name} ended with {status} after SIGTERM\n{log}"
         );
         let errors: Vec<_> = log
             .lines()
             .filter(|line| line.contains(" ERROR ") || line.contains("panicked at"))
             .collect();
-        assert!(errors.is_empty(), "kvill logged errors: {errors:#?}");
+        assert!(errors.is_empty(), "{name} logged errors: {errors:#?}");
     }
 }
 
-/// The file of a workspace binary that the same profile built.
-fn built_binary(name: &str) -> PathBuf {
+/// The file of one of the workspace's programs, as the same profile built it; `what` builds it.
+fn built(name: &str, what: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
     // …/target/PROFILE/deps/TEST
     let profile = test
@@ -160,7 +223,7 @@ fn built_binary(name: &str) -> PathBuf {
     };
     assert!(
         file.is_file(),
-        "{} is not built: run `cargo build --workspace --bins{release}`, or `tests/run`, which does",
+        "{} is not built: run `cargo build --workspace {what}{release}`, or `tests/run`, which does",
         file.display(),
     );
     file
