@@ -155,9 +155,85 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Every counter with its name, in the order of their declaration.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        // Taken apart without a rest, so that none is forgotten.
+        let &Self {
+            datagrams,
+            packets_in,
+            packets_out,
+            packets_watched,
+            transmits,
+            dropped_unknown,
+            dropped_stun,
+            dropped_no_session,
+            dropped_media,
+            dropped_unrecorded,
+            awaited_keyframe,
+            dropped_answers,
+            oversized,
+            fell_off,
+            nacked,
+            nacked_unknown,
+            nacked_repeated,
+            nacked_over_budget,
+            nacked_overflowed,
+            repairs,
+            repair_bytes,
+            keyframe_requests,
+            publisher_nacked,
+            publisher_repaired,
+            publisher_given_up,
+            handshake_timeouts,
+            gone,
+            refused,
+        } = self;
+        [
+            ("datagrams", datagrams),
+            ("packets_in", packets_in),
+            ("packets_out", packets_out),
+            ("packets_watched", packets_watched),
+            ("transmits", transmits),
+            ("dropped_unknown", dropped_unknown),
+            ("dropped_stun", dropped_stun),
+            ("dropped_no_session", dropped_no_session),
+            ("dropped_media", dropped_media),
+            ("dropped_unrecorded", dropped_unrecorded),
+            ("awaited_keyframe", awaited_keyframe),
+            ("dropped_answers", dropped_answers),
+            ("oversized", oversized),
+            ("fell_off", fell_off),
+            ("nacked", nacked),
+            ("nacked_unknown", nacked_unknown),
+            ("nacked_repeated", nacked_repeated),
+            ("nacked_over_budget", nacked_over_budget),
+            ("nacked_overflowed", nacked_overflowed),
+            ("repairs", repairs),
+            ("repair_bytes", repair_bytes),
+            ("keyframe_requests", keyframe_requests),
+            ("publisher_nacked", publisher_nacked),
+            ("publisher_repaired", publisher_repaired),
+            ("publisher_given_up", publisher_given_up),
+            ("handshake_timeouts", handshake_timeouts),
+            ("gone", gone),
+            ("refused", refused),
+        ]
+        .into_iter()
+    }
+
     /// RTP packets of publishers that were decrypted, whatever became of them.
     pub(crate) fn packets(&self) -> u64 {
         self.packets_in + self.awaited_keyframe + self.dropped_unrecorded
+    }
+}
+
+impl fmt::Display for Counters {
+    /// As `datagrams=5 packets_in=0 …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (name, value)) in self.fields().enumerate() {
+            write!(f, "{}{name}={value}", if n == 0 { "" } else { " " })?;
+        }
+        Ok(())
     }
 }
 
@@ -304,4 +380,24 @@ pub enum EndReason {
     /// The handshake or the connection failed.
     #[error("the handshake or the connection failed: {0}")]
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_told_by_its_name() {
+        let counters = Counters {
+            datagrams: 5,
+            refused: 7,
+            ..Counters::default()
+        };
+        let told = counters.to_string();
+        assert!(told.starts_with("datagrams=5 packets_in=0 "), "{told}");
+        assert!(told.contains(" gone=0 refused=7"), "{told}");
+        // What is derived names all fields, each once.
+        let names = format!("{counters:?}").matches(": ").count();
+        assert_eq!(told.matches('=').count(), names);
+    }
 }

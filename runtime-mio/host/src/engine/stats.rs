@@ -85,8 +85,10 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
                 "UDP totals"
             );
         }
-        let refused = self.server.stats().counters.refused + self.http.refused();
+        let core = self.server.stats().counters;
+        let refused = core.refused + self.http.refused();
         info!(refused, "HTTP totals");
+        info!("core totals {core}");
         let interfaces = self.interfaces.counters();
         info!(
             asked = interfaces.asked,
