@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::process::Process;
+use crate::process::{self, BINARIES, Process};
 
 /// What installs every peer.
 const SETUP: &str = "run tests/setup";
@@ -303,15 +303,20 @@ pub fn count_at(time: f64, sent: &Value) -> f64 {
         })
 }
 
-/// Keeps a table of results for the reader: `tests/run` prints all of them at its end.
+/// Keeps a table of results for the reader: `tests/run` prints all of them at its end. That of another
+/// binary than the first has its name in its own.
 ///
 /// # Panics
 /// When `tests/out/NAME.txt` cannot be written.
 pub fn report(name: &str, table: &str) {
     println!("{table}");
+    let name = match process::binary() {
+        first if first == BINARIES[0] => name.to_owned(),
+        other => format!("{name}-{other}"),
+    };
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
     fs::create_dir_all(&out)
-        .and_then(|()| fs::write(out.join(name).with_extension("txt"), table))
+        .and_then(|()| fs::write(out.join(&name).with_extension("txt"), table))
         .unwrap_or_else(|error| panic!("cannot write {name}.txt to {}: {error}", out.display()));
 }
 

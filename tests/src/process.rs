@@ -64,8 +64,7 @@ impl Kvill {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn listening(http: &str, udp: &str, extra_args: &[&str]) -> Self {
-        let named = std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| BINARIES[0].to_owned());
-        Self::launch(&named, http, udp, extra_args)
+        Self::launch(&binary(), http, udp, extra_args)
     }
 
     /// As [`start`](Self::start), by a binary of that name, whatever `KVILL_BINARY` says.
@@ -203,6 +202,11 @@ impl Kvill {
             .collect();
         assert!(errors.is_empty(), "{name} logged errors: {errors:#?}");
     }
+}
+
+/// The binary that [`Kvill::start`] starts.
+pub(crate) fn binary() -> String {
+    std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| BINARIES[0].to_owned())
 }
 
 /// The file of one of the workspace's programs, as the same profile built it; `what` builds it.
