@@ -33,6 +33,15 @@ pub struct Transmit {
     pub segment_size: Option<usize>,
 }
 
+impl Transmit {
+    /// The datagrams one by one, for a socket without UDP GSO. `buffer` is that which
+    /// [`poll_transmit`](crate::Server::poll_transmit) wrote into.
+    pub fn datagrams<'a>(&self, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let train = buffer.get(..self.size).unwrap_or_default();
+        train.chunks(self.segment_size.unwrap_or(self.size).max(1))
+    }
+}
+
 /// The buffer size with which [`poll_transmit`](crate::Server::poll_transmit) never has to cut a
 /// train: the largest UDP payload.
 pub const TRANSMIT_BUFFER_LEN: usize = 65_507;
@@ -146,6 +155,22 @@ mod tests {
             local: ([10, 0, 0, 1], 2).into(),
             remote: ([10, 0, 0, 9], port).into(),
         }
+    }
+
+    #[test]
+    fn a_train_is_its_datagrams_of_which_the_last_may_be_shorter() {
+        let train = |size, segment_size| Transmit {
+            source: ([10, 0, 0, 1], 2).into(),
+            destination: ([10, 0, 0, 9], 2).into(),
+            size,
+            segment_size,
+        };
+        let lens =
+            |train: Transmit| -> Vec<_> { train.datagrams(&[7; 20]).map(<[u8]>::len).collect() };
+        assert_eq!(lens(train(20, None)), [20]);
+        assert_eq!(lens(train(19, Some(8))), [8, 8, 3]);
+        assert_eq!(lens(train(16, Some(8))), [8, 8]);
+        assert_eq!(lens(train(0, None)), [0; 0]);
     }
 
     #[test]

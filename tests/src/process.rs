@@ -6,6 +6,7 @@
 //! handle.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -76,14 +77,17 @@ impl Kvill {
         Self::launch(name, "127.0.0.1:0", "127.0.0.1:0", extra_args)
     }
 
-    /// Starts an example that serves as the binaries do, and prints a URL as they do.
+    /// Starts an example that serves as the binaries do: it takes the address for HTTP as its first
+    /// argument, and prints a URL.
     ///
     /// # Panics
     /// As [`start`](Self::start).
     #[must_use]
     pub fn example(name: &str) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let address = free.expect("a port is free").to_string();
         let file = built(&format!("examples/{name}"), "--examples");
-        Self::wait_for_url(name, &mut Command::new(file))
+        Self::wait_for_url(name, Command::new(file).arg(address))
     }
 
     fn launch(name: &str, http: &str, udp: &str, extra_args: &[&str]) -> Self {
