@@ -23,7 +23,7 @@
 //! | the program publishes | the program watches |
 //! |---|---|
 //! | [`publish`](Server::publish), [`unpublish`](Server::unpublish) | [`watch`](Server::watch), [`unwatch`](Server::unwatch) |
-//! | [`handle_frame`](Server::handle_frame) or [`handle_packet`](Server::handle_packet) and [`handle_sender_report`](Server::handle_sender_report) | [`poll_watcher`](Server::poll_watcher), [`poll_packet`](Server::poll_packet), [`watched_tracks`](Server::watched_tracks) |
+//! | [`handle_frame`](Server::handle_frame) or [`handle_packet`](Server::handle_packet) and [`handle_sender_report`](Server::handle_sender_report) | [`poll_watcher`](Server::poll_watcher), [`poll_packet`](Server::poll_packet), [`watched_tracks`](Server::watched_tracks), [`request_keyframe`](Server::request_keyframe) |
 //! | [`Event::KeyframeWanted`](server::Event::KeyframeWanted), [`Event::PublisherLeft`](server::Event::PublisherLeft) | [`Event::ViewerLeft`](server::Event::ViewerLeft) |
 //!
 //! After these calls, too, the `poll_*` are to be drained; a driver whose program watches drains

@@ -172,10 +172,10 @@ impl Codec {
         self.clock_rate
     }
 
-    /// So much time in units of RTP timestamps, which wrap.
+    /// So much time in units of RTP timestamps, which wrap. The nearest.
     #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
     pub(crate) fn ticks(&self, interval: Duration) -> u32 {
-        (interval.as_nanos() * u128::from(self.clock_rate) / 1_000_000_000) as u32
+        ((interval.as_nanos() * u128::from(self.clock_rate) + 500_000_000) / 1_000_000_000) as u32
     }
 }
 

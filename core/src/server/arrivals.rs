@@ -380,11 +380,11 @@ impl Server {
         if let Some(path) = self.paths.get_mut(path_id) {
             path.keyframes.want(now);
         }
-        self.request_keyframe(now, path_id);
+        self.pass_on_keyframe_request(now, path_id);
     }
 
     /// Sends a request upstream if one is due, and notes when the next is.
-    pub(super) fn request_keyframe(&mut self, now: Instant, path_id: PathId) {
+    pub(super) fn pass_on_keyframe_request(&mut self, now: Instant, path_id: PathId) {
         let Some(path) = self.paths.get_mut(path_id) else {
             return;
         };

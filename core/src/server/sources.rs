@@ -289,7 +289,7 @@ impl Server {
     #[must_use]
     pub fn source_session(&self, source: SourceId) -> Option<&str> {
         let session = self.sessions.get(source.0)?;
-        Some(&session.uuid)
+        matches!(session.peer, Peer::Source(_)).then_some(&session.uuid)
     }
 
     /// Takes in a session of the program itself. `None`: there is no room.

@@ -4,6 +4,7 @@ mod bench;
 mod endings;
 mod fallback;
 mod handshakes;
+mod program;
 mod repairs;
 mod replays;
 mod restarts;

@@ -109,7 +109,7 @@ impl Server {
     fn keep_up_path(&mut self, now: Instant, id: PathId, endings: usize) -> usize {
         let ends = self.paths.get(id).and_then(|path| path.ends.clone());
         let Some((_, reason)) = ends.filter(|(at, _)| *at <= now) else {
-            self.request_keyframe(now, id);
+            self.pass_on_keyframe_request(now, id);
             return 0;
         };
         let viewers = self.sessions.viewers_of(id, endings);

@@ -135,6 +135,20 @@ impl Server {
         Ok(packet)
     }
 
+    /// Asks the publisher of a watched path for a keyframe, as a viewer does whose decoder has lost its
+    /// picture: to begin a file, or because whoever the packets are passed on to wants one. Requests
+    /// of all viewers are merged into one in 500 ms at most.
+    ///
+    /// # Errors
+    /// The watcher has ended.
+    pub fn request_keyframe(&mut self, now: Instant, watcher: WatcherId) -> Result<(), Ended> {
+        if self.sessions.watcher_mut(watcher).is_none() {
+            return Err(self.ended(watcher.0));
+        }
+        self.want_keyframe(now, watcher.0);
+        Ok(())
+    }
+
     /// The tracks of the path that a watcher watches, video first, with what their timestamps mean
     /// at `now`.
     ///
@@ -168,7 +182,7 @@ impl Server {
     #[must_use]
     pub fn watcher_session(&self, watcher: WatcherId) -> Option<&str> {
         let session = self.sessions.get(watcher.0)?;
-        Some(&session.uuid)
+        matches!(session.peer, Peer::Watcher(_)).then_some(&session.uuid)
     }
 }
 

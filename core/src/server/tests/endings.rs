@@ -32,6 +32,7 @@ fn samples() -> Vec<EndReason> {
         EndReason::Conflict,
         EndReason::PathEnded,
         EndReason::CodecChanged,
+        EndReason::Closed,
         EndReason::ShutDown,
         EndReason::Fingerprint,
         EndReason::NoAead("AES128_CM_HMAC_SHA1_80".to_owned()),
