@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use kvill_core::media::{Codec, MediaKind};
+use kvill_core::server::{Event, WatchError};
+use kvill_core::stats::{EndReason, SessionRole};
 use kvill_host::engine::Ended;
 use kvill_host::handle::HandleError;
 use kvill_host::http::MAX_BODY_LEN;
@@ -122,4 +125,124 @@ fn a_port_in_use_is_told_by_whoever_spawns() {
     };
     let error = Driver::spawn(settings).unwrap_err();
     assert!(error.to_string().contains("in use"), "{error}");
+}
+
+/// An access unit in Annex B format: parameter sets and an IDR picture of so many bytes.
+fn access_unit(len: usize) -> Vec<u8> {
+    let mut unit = vec![0, 0, 0, 1, 0x67, 0x42, 0xe0, 0x1f, 0, 0, 0, 1, 0x68, 0xce];
+    unit.extend([0, 0, 0, 1, 0x65]);
+    unit.resize(unit.len() + len, 0x80);
+    unit
+}
+
+fn captured(frames: u32) -> Instant {
+    Instant::now() + Duration::from_millis(33) * frames
+}
+
+#[test]
+fn what_the_program_publishes_it_can_watch() {
+    let running = start();
+    let handle = running.handle();
+    let events = handle.events();
+    assert_eq!(
+        handle.watch("live").wait().unwrap().unwrap_err(),
+        WatchError::NoStream
+    );
+    let codecs = [Codec::h264(0x42_e01f)];
+    let publisher = handle.publish("live", &codecs).wait().unwrap().unwrap();
+    let watcher = handle.watch("live").wait().unwrap().unwrap();
+    // The loop tells what came of the turn in which it answered.
+    handle.stats().wait().unwrap();
+    assert!(publisher.takes_keyframe_request() && !publisher.takes_keyframe_request());
+
+    // More packets than fit on the way to the watcher, which then goes on by itself.
+    let frames = 200;
+    for frame in 0..frames {
+        let unit = access_unit(5_000);
+        publisher
+            .send_frame(MediaKind::Video, captured(frame), unit)
+            .unwrap();
+    }
+    let mut sequence = None;
+    let mut markers = 0;
+    while markers < frames {
+        let packet = watcher.wait().unwrap();
+        let follows = sequence.is_none_or(|last| packet.sequence == last + 1);
+        assert!(follows, "{} after {sequence:?}", packet.sequence);
+        sequence = Some(packet.sequence);
+        markers += u32::from(packet.marker);
+    }
+    assert_eq!(watcher.try_recv(), Ok(None));
+    let tracks = watcher.tracks().wait().unwrap().unwrap();
+    assert_eq!(tracks[0].codec.to_string(), codecs[0].to_string());
+
+    let told: Vec<_> = std::iter::from_fn(|| events.try_recv()).collect();
+    assert!(
+        matches!(
+            &told[..],
+            [
+                Event::PublisherJoined { .. },
+                Event::KeyframeWanted { .. },
+                Event::ViewerJoined { .. },
+                ..
+            ]
+        ),
+        "{told:?}"
+    );
+    drop(publisher);
+    assert!(matches!(events.wait(), Some(Event::PublisherLeft { .. })));
+    drop(watcher);
+    assert!(matches!(events.wait(), Some(Event::ViewerLeft { .. })));
+    assert!(handle.sessions().wait().unwrap().is_empty());
+}
+
+#[test]
+fn a_handle_lists_sessions_and_closes_them() {
+    let running = start();
+    let handle = running.handle();
+    let codecs = [Codec::vp8(), Codec::opus()];
+    let publisher = handle.publish("live", &codecs).wait().unwrap().unwrap();
+    let watcher = handle.watch("live").wait().unwrap().unwrap();
+    let mut sessions = handle.sessions().wait().unwrap();
+    sessions.sort_by_key(|session| session.role == SessionRole::Viewer);
+    let ids: Vec<_> = sessions.iter().map(|one| one.session.as_str()).collect();
+    assert_eq!(ids, [publisher.session(), watcher.session()]);
+
+    assert!(handle.close(watcher.session()).wait().unwrap());
+    assert!(!handle.close(watcher.session()).wait().unwrap());
+    assert_eq!(watcher.wait().unwrap_err().reason, Some(EndReason::Closed));
+    assert!(handle.close(publisher.session()).wait().unwrap());
+    let send = || {
+        let frame = vec![0; 100];
+        publisher.send_frame(MediaKind::Audio, captured(0), frame)
+    };
+    // The loop takes it in before it answers the next question.
+    send().unwrap();
+    handle.stats().wait().unwrap();
+    let error = send().unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
+}
+
+#[test]
+fn a_wrong_frame_is_told_and_loses_nothing_else() {
+    let running = start();
+    let handle = running.handle();
+    let codecs = [Codec::h264(0x42_e01f)];
+    let publisher = handle.publish("live", &codecs).wait().unwrap().unwrap();
+    let watcher = handle.watch("live").wait().unwrap().unwrap();
+    let send = |frame| publisher.send_frame(MediaKind::Video, captured(0), frame);
+    send(vec![0, 0, 0, 4, 0x65, 1, 2, 3]).unwrap();
+    handle.stats().wait().unwrap();
+    let error = send(access_unit(10)).unwrap_err();
+    assert!(error.to_string().contains("Annex B"), "{error}");
+    send(access_unit(10)).unwrap();
+    assert!(watcher.wait().is_ok());
+    running.stop().unwrap();
+    let end = loop {
+        match watcher.wait() {
+            Ok(_) => {}
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end.reason, Some(EndReason::ShutDown));
 }
