@@ -9,8 +9,9 @@
 //! the TTL, or as soon as a send fails. The code for Windows and macOS is if-addrs'; it was not
 //! compiled there.
 //!
-//! **What is listed**: addresses of interfaces that are up and wanted. IPv6 link-local ones are
-//! left out: they are of no use without a zone, and browsers offer none. IPv4 link-local ones
+//! **What is listed**: addresses of interfaces that are wanted, and up as the system has it: Linux
+//! says so up to a second after a link came up, and gives notice then. IPv6 link-local ones are left
+//! out: they are of no use without a zone, and browsers offer none. IPv4 link-local ones
 //! (169.254.0.0/16) are left out as long as there is any other than loopback: without one, two
 //! machines on a cable still meet. Loopback is listed, and the core decides: it is offered to clients
 //! on this machine, and to others where there is nothing else.
