@@ -20,7 +20,8 @@ pub struct Config {
     /// Whether a second publisher on a path takes the place of the first. If not, it is refused
     /// with 409.
     pub override_publisher: bool,
-    /// Sessions, publishers and viewers together. More are refused with 503.
+    /// Sessions, publishers and viewers together, those of the program itself too. More are refused
+    /// with 503.
     pub sessions_max: usize,
     /// Which SRTP ciphers a session may end up with.
     pub srtp: SrtpPolicy,

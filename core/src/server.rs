@@ -4,7 +4,8 @@
 //! datagrams find theirs in `arrivals`, how they change their addresses in `restarts`, how sessions
 //! take their places and leave them in `comings` and `goings`, how packets go out in `fanout`, what
 //! is said of refusals in `refusals`, and what time brings in `upkeep`. What the program itself
-//! publishes and watches is in `sources` and `watchers`, what it can see of all in `overview`.
+//! publishes and watches is in `sources` and `watchers` (in common: `program`), what it can see of all
+//! in `overview`. How keyframes are asked for is in `keyframes`.
 
 mod admission;
 mod arrivals;
@@ -14,9 +15,11 @@ mod endings;
 mod fanout;
 mod goings;
 mod handshake;
+mod keyframes;
 mod outbox;
 mod overview;
 mod paths;
+mod program;
 mod refusals;
 mod restarts;
 mod sessions;
@@ -47,7 +50,8 @@ use crate::signal::{Request, Response};
 use crate::stats::{Counters, EndReason};
 use crate::time::{Deadline, Deadlines, Reason, WallClock};
 
-pub use sources::{Ended, PublishError, SourceError};
+pub use program::Ended;
+pub use sources::{PublishError, SourceError};
 pub use watchers::{WatchError, WatchedTrack};
 
 /// Events that are kept for a driver that does not ask. The oldest are lost first.

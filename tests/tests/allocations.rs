@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use kvill_core::Config;
 use kvill_core::config::HistoryLimits;
+use kvill_core::media::{Codec as Media, MediaKind};
 use kvill_core::net::TRANSMIT_BUFFER_LEN;
+use kvill_core::rtp::RtpPacket;
 use kvill_tests::client::Options;
+use kvill_tests::client::media::Source;
 use kvill_tests::memory::{Broadcast, TRANSPORT, Way, World};
 use str0m::format::Codec;
 
@@ -147,4 +150,62 @@ fn nothing_is_allocated_per_packet_and_viewer() {
             "{viewers} viewers: allocations while sending"
         );
     }
+}
+
+#[test]
+fn a_program_that_watches_allocates_nothing_per_packet() {
+    const WATCHERS: u64 = 100;
+    let config = Config {
+        history: HistoryLimits {
+            packets: 128,
+            ..HistoryLimits::default()
+        },
+        ..Config::default()
+    };
+    let mut world = World::new(6, config);
+    let now = world.now();
+    let server = &mut world.server;
+    let source = server.publish(now, "a", &[Media::vp8()]).expect("room");
+    for _ in 0..WATCHERS {
+        server.watch(now, "a").expect("room");
+    }
+    let mut film = Source::new(Codec::Vp8, 9, 9);
+    let (mut fed, mut read) = (0, 0);
+    let (mut feeding, mut reading) = (0, 0);
+    for n in 0..1000 {
+        if n == 500 {
+            // The history is full and goes round.
+            (fed, read, feeding, reading) = (0, 0, 0, 0);
+        }
+        let packets = match n % 50 {
+            0 => film.keyframe(8, 1100),
+            _ => film.delta(4, 1100),
+        };
+        for packet in &packets {
+            let [.., high, low] = packet.seq.to_be_bytes();
+            let rtp = RtpPacket {
+                sequence: u16::from_be_bytes([high, low]),
+                timestamp: packet.timestamp,
+                marker: packet.marker,
+                payload: &packet.payload,
+            };
+            let video = MediaKind::Video;
+            feeding += allocations(|| {
+                let taken = server.handle_packet(now, source, video, &rtp);
+                taken.expect("a source that is there");
+            });
+            fed += 1;
+        }
+        reading += allocations(|| {
+            while let Some(watcher) = server.poll_watcher() {
+                while let Ok(Some(_)) = server.poll_packet(now, watcher) {
+                    read += 1;
+                }
+            }
+        });
+    }
+    println!("{fed} packets fed: {feeding} allocations, {read} read: {reading}");
+    assert_eq!(read, fed * WATCHERS);
+    assert_eq!(feeding, fed, "the payload, once");
+    assert_eq!(reading, 0);
 }

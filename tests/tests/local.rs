@@ -7,8 +7,8 @@ use kvill_core::Config;
 use kvill_core::ids::{SourceId, WatcherId};
 use kvill_core::media::{Codec, MediaKind};
 use kvill_core::rtp::{RtpPacket, TrackPacket};
-use kvill_core::server::{Event, SourceError};
-use kvill_core::stats::EndReason;
+use kvill_core::server::{Ended, Event, PublishError, SourceError, WatchError, WatchedTrack};
+use kvill_core::stats::{EndReason, SessionStats};
 use kvill_tests::client::Options;
 use kvill_tests::client::media::{Follower, Packet, Source};
 use kvill_tests::memory::{Broadcast, ClientId, PATH, World};
@@ -220,11 +220,11 @@ fn lip_sync_follows_the_times_of_capture() {
     // When the first frame of a kind was captured, in the clock of its sender reports.
     let told = |packets: &[Got], clock_rate: f64| {
         let header = &packets[0].header;
-        let reports = client.rtcp.iter().filter_map(|(_, rtcp)| match rtcp {
+        let mut reports = client.rtcp.iter().filter_map(|(_, rtcp)| match rtcp {
             Rtcp::SenderReport(r) if r.sender_info.ssrc == header.ssrc => Some(r.sender_info),
             _ => None,
         });
-        let report = reports.last().expect("a sender report");
+        let report = reports.next_back().expect("a sender report");
         let unix = report.ntp_time.duration_since(std::time::UNIX_EPOCH);
         let [.., t0, t1, t2, t3] = report.rtp_time.numer().to_be_bytes();
         let since = u32::from_be_bytes([t0, t1, t2, t3]).wrapping_sub(header.timestamp);
@@ -505,3 +505,11 @@ fn a_path_can_be_passed_on_to_another() {
     }
     assert_eq!(follower.count, live.video_sent.len());
 }
+
+/// What a driver's handle passes between threads can be.
+const _: () = {
+    const fn is_send<T: Send + 'static>() {}
+    is_send::<(SourceId, WatcherId, TrackPacket, Codec)>();
+    is_send::<(PublishError, SourceError, WatchError, Ended)>();
+    is_send::<(SessionStats, Vec<WatchedTrack>, Event)>();
+};

@@ -125,9 +125,8 @@ impl<'a> Fragments<'a> {
         let begins = std::mem::take(&mut self.begins);
         scratch.clear();
         scratch.push(self.header & !TYPE_MASK | FU_A);
-        scratch.push(
-            u8::from(begins) * START_BIT | u8::from(is_last) * END_BIT | self.header & TYPE_MASK,
-        );
+        let bits = u8::from(begins) * START_BIT + u8::from(is_last) * END_BIT;
+        scratch.push(bits | (self.header & TYPE_MASK));
         scratch.extend_from_slice(fragment);
         Some(scratch.as_slice().into())
     }

@@ -7,13 +7,13 @@ use is::stun::StunMessage;
 use crate::control;
 use crate::dtls::DATAGRAM_LEN_MAX;
 use crate::egress::RepairTally;
-use crate::ids::{self, PathId, SessionId, SourceId};
+use crate::ids::{self, PathId, SessionId};
 use crate::ingest;
 use crate::media::MediaKind;
 use crate::net::{Datagram, Kind, Route};
 use crate::rtcp::{self, Feedback};
-use crate::server::sessions::{Peer, Session};
-use crate::server::{Event, Server};
+use crate::server::Server;
+use crate::server::sessions::Peer;
 use crate::stats::EndReason;
 use crate::stream::track::{Packet, Received};
 
@@ -366,44 +366,5 @@ impl Server {
         if path.watchers.enqueue() {
             self.watched.push_back(path_id);
         }
-    }
-
-    /// A viewer needs a keyframe of its path.
-    pub(super) fn want_keyframe(&mut self, now: Instant, viewer: SessionId) {
-        if let Some(path_id) = self.sessions.get(viewer).and_then(Session::watches) {
-            self.want_keyframe_of(now, path_id);
-        }
-    }
-
-    /// Somebody needs a keyframe of this path.
-    pub(super) fn want_keyframe_of(&mut self, now: Instant, path_id: PathId) {
-        if let Some(path) = self.paths.get_mut(path_id) {
-            path.keyframes.want(now);
-        }
-        self.pass_on_keyframe_request(now, path_id);
-    }
-
-    /// Sends a request upstream if one is due, and notes when the next is.
-    pub(super) fn pass_on_keyframe_request(&mut self, now: Instant, path_id: PathId) {
-        let Some(path) = self.paths.get_mut(path_id) else {
-            return;
-        };
-        let publisher = path.publisher;
-        if let Some(id) = publisher.filter(|_| path.keyframes.take(now))
-            && let Some(session) = self.sessions.get_mut(id)
-        {
-            self.counters.keyframe_requests += 1;
-            match &mut session.peer {
-                Peer::Publisher(publisher) => {
-                    publisher.ingest.request_keyframe();
-                    self.drive(now, id);
-                }
-                _ => {
-                    let (path, source) = (session.path_name.clone(), SourceId(id));
-                    self.tell(Event::KeyframeWanted { path, source });
-                }
-            }
-        }
-        self.schedule_path(path_id);
     }
 }

@@ -1,15 +1,16 @@
 //! What the program itself publishes: a path is taken over as by a WHIP publisher, and packets or
 //! frames go in by calls.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::ids::{self, SessionId, SourceId};
+use crate::ids::SourceId;
 use crate::ingest::feed::Feed;
 use crate::media::{Codec, CodecName, MediaKind, h264};
-use crate::net::Routes;
 use crate::rtp::RtpPacket;
 use crate::server::Server;
-use crate::server::sessions::{Peer, Session, Source};
+use crate::server::program::Ended;
+use crate::server::sessions::{Peer, Source};
 use crate::signal::route::is_path_name;
 use crate::stats::EndReason;
 use crate::stream::path::Codecs;
@@ -67,24 +68,6 @@ pub enum SourceError {
     )]
     NotAnnexB,
 }
-
-/// A source or a watcher has ended, and its id stands for nothing any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Why. The reasons of the last 256 sessions that ended are known.
-    pub reason: Option<EndReason>,
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.reason {
-            Some(reason) => write!(f, "it has ended: {reason}"),
-            None => f.write_str("it ended a while ago"),
-        }
-    }
-}
-
-impl std::error::Error for Ended {}
 
 impl Server {
     /// Publishes on a path from within the program, one track for each codec: at most one of video
@@ -225,7 +208,7 @@ impl Server {
         now: Instant,
         source: SourceId,
         (kind, timestamp, marker): (MediaKind, Option<u32>, bool),
-        payload: std::sync::Arc<[u8]>,
+        payload: Arc<[u8]>,
     ) {
         let Some((own, timestamp)) = self.sessions.source_mut(source).zip(timestamp) else {
             return;
@@ -257,7 +240,7 @@ impl Server {
     /// from when all tracks have one. Frames bring it along.
     ///
     /// # Errors
-    /// The source has ended.
+    /// The source has ended, or has no such track.
     pub fn handle_sender_report(
         &mut self,
         now: Instant,
@@ -270,6 +253,7 @@ impl Server {
             return Err(self.ended(source.0).into());
         };
         let path = own.path;
+        own.feed.codec(kind).ok_or(SourceError::NoTrack(kind))?;
         let ours = self.clock.ntp(now);
         if let Some(path) = path.and_then(|path| self.paths.get_mut(path)) {
             path.handle_sender_report(kind, now, ours, (ntp, timestamp));
@@ -290,30 +274,5 @@ impl Server {
     pub fn source_session(&self, source: SourceId) -> Option<&str> {
         let session = self.sessions.get(source.0)?;
         matches!(session.peer, Peer::Source(_)).then_some(&session.uuid)
-    }
-
-    /// Takes in a session of the program itself. `None`: there is no room.
-    pub(super) fn settle_own(&mut self, now: Instant, path: &str, peer: Peer) -> Option<SessionId> {
-        let id = self.room()?;
-        self.sessions.insert(Session {
-            id,
-            uuid: ids::uuid(&mut self.rng),
-            resource: ids::resource(id, &mut self.rng),
-            path_name: path.to_owned(),
-            since: now,
-            handshake: None,
-            by_selected: false,
-            last_heard: None,
-            routes: Routes::default(),
-            peer,
-        });
-        Some(id)
-    }
-
-    /// What is said of an id that stands for nothing.
-    pub(super) fn ended(&self, id: SessionId) -> Ended {
-        Ended {
-            reason: self.endings.reason_of(id).cloned(),
-        }
     }
 }

@@ -68,29 +68,38 @@ impl Cursor {
     }
 
     /// Where the reader stands, after it began or fell off the history; `None` while it waits.
+    /// Asked for every packet and reader.
+    #[inline]
     pub(crate) fn stand(
         &mut self,
         now: Instant,
         track: &Track,
         mishaps: &mut Mishaps,
     ) -> Option<Stand> {
-        let history = track.history();
-        if let Place::At { position, .. } = self.place
-            && position < history.tail()
-        {
-            mishaps.fell_off += 1;
-            self.place = Place::Awaits(fresh(now));
-        }
-        let since = match self.place {
-            Place::At { position, floor } => {
-                return Some(Stand {
-                    position,
-                    floor,
-                    begins: false,
-                });
+        match self.place {
+            Place::At { position, floor } if position >= track.history().tail() => Some(Stand {
+                position,
+                floor,
+                begins: false,
+            }),
+            Place::At { .. } => {
+                mishaps.fell_off += 1;
+                self.place = Place::Awaits(fresh(now));
+                self.begin(now, fresh(now), track, mishaps)
             }
-            Place::Awaits(since) => since,
-        };
+            Place::Awaits(since) => self.begin(now, since, track, mishaps),
+        }
+    }
+
+    /// Begins with a keyframe that arrived at `since` or later, or with the newest sound.
+    fn begin(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        track: &Track,
+        mishaps: &mut Mishaps,
+    ) -> Option<Stand> {
+        let history = track.history();
         let (position, floor) = match track.codec().kind() {
             MediaKind::Video => {
                 let Some(keyframe) = track.keyframe().filter(|k| k.arrived >= since) else {
@@ -121,6 +130,7 @@ impl Cursor {
     }
 
     /// The next packet to read is the one at this position, and none is below this number.
+    #[inline]
     pub(crate) fn move_to(&mut self, position: Position, floor: u64) {
         self.place = Place::At { position, floor };
     }
