@@ -10,8 +10,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use kvill_core::Config;
+use kvill_core::ids::SourceId;
+use kvill_core::media;
+use kvill_core::rtp::RtpPacket;
 use kvill_tests::client::Options;
-use kvill_tests::client::media::Source;
+use kvill_tests::client::media::{Packet, Source};
 use kvill_tests::memory::{ClientId, Crossing, Link, World};
 use kvill_tests::observer::{Observer, Seen};
 use proptest::prelude::*;
@@ -89,6 +92,7 @@ enum Act {
     Replace {
         video: u16,
         audio: u16,
+        who: Who,
     },
     /// The publisher leaves and comes back.
     Return {
@@ -99,6 +103,22 @@ enum Act {
     Pass {
         ms: u64,
     },
+}
+
+/// What a publisher is.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    /// A WHIP client.
+    Client,
+    /// The program that the server is part of.
+    Program,
+}
+
+/// Who publishes.
+#[derive(Debug, Clone, Copy)]
+enum Publisher {
+    Client(ClientId),
+    Program(SourceId),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -112,8 +132,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         6 => Just(Act::Audio),
         4 => (1..20_000_u64).prop_map(Act::Gap),
         4 => (any_index(), 1..30_u32).prop_map(|(v, n)| Act::Lose(v, n)),
-        2 => (first_number(), first_number())
-            .prop_map(|(video, audio)| Act::Replace { video, audio }),
+        2 => (first_number(), first_number(), prop_oneof![Just(Who::Client), Just(Who::Program)])
+            .prop_map(|(video, audio, who)| Act::Replace { video, audio, who }),
         2 => (first_number(), first_number(), 0..900_u64)
             .prop_map(|(video, audio, after_ms)| Act::Return { video, audio, after_ms }),
         3 => (1..300_u64).prop_map(|ms| Act::Pass { ms }),
@@ -129,7 +149,7 @@ fn first_number() -> impl Strategy<Value = u16> {
 /// A path on which acts are played.
 struct Stage {
     world: World<Wire>,
-    publisher: ClientId,
+    publisher: Publisher,
     video: Source,
     audio: Source,
     viewers: Vec<ClientId>,
@@ -189,10 +209,15 @@ impl Stage {
                     self.world.link.to_lose.insert(address, *packets);
                 }
             }
-            Act::Replace { video, audio } => {
+            Act::Replace { video, audio, who } => {
                 let before = self.publisher;
-                self.publisher = publish(&mut self.world);
-                self.world.vanish(before);
+                self.publisher = match who {
+                    Who::Client => publish(&mut self.world),
+                    Who::Program => publish_by_program(&mut self.world),
+                };
+                if let Publisher::Client(before) = before {
+                    self.world.vanish(before);
+                }
                 self.begin(*video, *audio);
             }
             Act::Return {
@@ -201,9 +226,14 @@ impl Stage {
                 after_ms,
             } => {
                 let now = self.world.now();
-                self.world.client(self.publisher).close(now);
+                match self.publisher {
+                    Publisher::Client(client) => self.world.client(client).close(now),
+                    Publisher::Program(source) => self.world.server.unpublish(now, source),
+                }
                 self.pass(*after_ms);
-                self.world.vanish(self.publisher);
+                if let Publisher::Client(client) = self.publisher {
+                    self.world.vanish(client);
+                }
                 self.publisher = publish(&mut self.world);
                 self.begin(*video, *audio);
             }
@@ -234,19 +264,36 @@ impl Stage {
         if reversed {
             frame.reverse();
         }
-        let now = self.world.now();
-        self.world
-            .client(self.publisher)
-            .write(now, MediaKind::Video, &frame);
-        self.world.settle();
+        self.send(MediaKind::Video, &frame);
     }
 
     fn send_audio(&mut self) {
         let frame = self.audio.delta(1, 40);
+        self.send(MediaKind::Audio, &frame);
+    }
+
+    fn send(&mut self, kind: MediaKind, packets: &[Packet]) {
         let now = self.world.now();
-        self.world
-            .client(self.publisher)
-            .write(now, MediaKind::Audio, &frame);
+        match self.publisher {
+            Publisher::Client(client) => self.world.client(client).write(now, kind, packets),
+            Publisher::Program(source) => {
+                let kind = match kind {
+                    MediaKind::Video => media::MediaKind::Video,
+                    MediaKind::Audio => media::MediaKind::Audio,
+                };
+                for packet in packets {
+                    let [.., high, low] = packet.seq.to_be_bytes();
+                    let rtp = RtpPacket {
+                        sequence: u16::from_be_bytes([high, low]),
+                        timestamp: packet.timestamp,
+                        marker: packet.marker,
+                        payload: &packet.payload,
+                    };
+                    let taken = self.world.server.handle_packet(now, source, kind, &rtp);
+                    taken.expect("a source that is there");
+                }
+            }
+        }
         self.world.settle();
     }
 
@@ -286,10 +333,16 @@ impl Stage {
     }
 }
 
-fn publish(world: &mut World<Wire>) -> ClientId {
+fn publish(world: &mut World<Wire>) -> Publisher {
     let publisher = world.publish(PATH, &Options::new(&[Codec::Vp8, Codec::Opus]));
     world.connect(&[publisher]);
-    publisher
+    Publisher::Client(publisher)
+}
+
+fn publish_by_program(world: &mut World<Wire>) -> Publisher {
+    let codecs = [media::Codec::vp8(), media::Codec::opus()];
+    let source = world.server.publish(world.now(), PATH, &codecs);
+    Publisher::Program(source.expect("room for one more"))
 }
 
 fn source(codec: Codec, first: u16) -> Source {
