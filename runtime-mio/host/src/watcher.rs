@@ -100,7 +100,7 @@ impl Watcher {
     }
 
     fn taken(&self, packet: TrackPacket) -> TrackPacket {
-        if self.state.full.swap(false, Ordering::AcqRel) {
+        if self.state.full.swap(false, Ordering::SeqCst) {
             self.mailbox.post_last_word(Command::GoOn(self.id));
         }
         packet
@@ -148,9 +148,9 @@ impl Seat {
     pub(crate) fn pass_on(&self, now: Instant, server: &mut Server) -> bool {
         loop {
             if self.packets.is_full() {
-                self.state.full.store(true, Ordering::Release);
-                // Unless it was emptied in between.
-                if self.packets.is_full() || !self.state.full.swap(false, Ordering::AcqRel) {
+                // Told first, then looked again: who makes room looks for the flag after.
+                self.state.full.swap(true, Ordering::SeqCst);
+                if self.packets.is_full() || !self.state.full.swap(false, Ordering::SeqCst) {
                     return true;
                 }
             }

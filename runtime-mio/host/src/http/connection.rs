@@ -8,7 +8,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Sleep, Timer, Write};
+use hyper::rt::{Read, ReadBufCursor, Sleep, Timer, Write};
 use hyper::server::conn::http1;
 use tracing::debug;
 
@@ -26,10 +25,6 @@ use super::{Gateway, Limits};
 
 /// The largest request header, in bytes.
 pub const HEADER_LEN_MAX: usize = 64 * 1024;
-
-/// What is read at once, in bytes. Whatever a runtime would read, so that what is too long is refused
-/// in the same words by all.
-const CHUNK_LEN: usize = 8 * 1024;
 
 /// A future that serves one connection until it closes. It is to be polled when its stream is
 /// ready and when its waker is woken.
@@ -229,15 +224,13 @@ impl<I: Read + Unpin> Read for Watched<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
+        buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut chunk = [MaybeUninit::uninit(); CHUNK_LEN];
-        let room = buffer.remaining().min(CHUNK_LEN);
-        let mut chunk = ReadBuf::uninit(&mut chunk[..room]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, chunk.unfilled()))?;
-        buffer.put_slice(chunk.filled());
-        self.pace.on_read();
-        Poll::Ready(Ok(()))
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if matches!(result, Poll::Ready(Ok(()))) {
+            self.pace.on_read();
+        }
+        result
     }
 }
 
