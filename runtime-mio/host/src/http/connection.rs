@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Sleep, Timer, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Sleep, Timer, Write};
 use hyper::server::conn::http1;
 use tracing::debug;
 
@@ -25,6 +25,11 @@ use super::{Gateway, Limits};
 
 /// The largest request header, in bytes.
 pub const HEADER_LEN_MAX: usize = 64 * 1024;
+
+/// What is read at once, in bytes. hyper would read more than [`HEADER_LEN_MAX`] where the runtime
+/// lets it, and then has another status for a target that is too long: the same client would be
+/// answered in two ways.
+const CHUNK_LEN: usize = 8 * 1024;
 
 /// A future that serves one connection until it closes. It is to be polled when its stream is
 /// ready and when its waker is woken.
@@ -224,10 +229,13 @@ impl<I: Read + Unpin> Read for Watched<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let mut chunk = [0; CHUNK_LEN];
+        let mut chunk = ReadBuf::new(&mut chunk[..buffer.remaining().min(CHUNK_LEN)]);
+        let result = Pin::new(&mut self.stream).poll_read(cx, chunk.unfilled());
         if matches!(result, Poll::Ready(Ok(()))) {
+            buffer.put_slice(chunk.filled());
             self.pace.on_read();
         }
         result
