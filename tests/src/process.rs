@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The server's binaries, which differ in their runtime and in nothing that can be seen from outside.
-pub const BINARIES: [&str; 1] = ["kvill"];
+/// The server's binaries: they differ in their runtime, and in nothing that can be seen from outside.
+pub const BINARIES: [&str; 2] = ["kvill", "kvill-smol"];
 
 /// Names the binary that [`Kvill::start`] starts, if that is not to be the first.
 const BINARY_VARIABLE: &str = "KVILL_BINARY";
