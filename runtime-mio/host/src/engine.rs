@@ -6,7 +6,7 @@
 //!
 //! 1. [`fall_asleep`](Engine::fall_asleep) says how long, the driver sleeps, and
 //!    [`rise`](Engine::rise) reads the clock;
-//! 2. what became ready is told by [`transport`](Engine::transport) and [`http`](Engine::http);
+//! 2. what became ready is told to [`transports`](Engine::transports) and [`http`](Engine::http);
 //! 3. [`turn`](Engine::turn) does the work, under a budget, and [`ended`](Engine::ended) says
 //!    whether it was the last.
 //!
@@ -226,10 +226,14 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
 
     /// Ends by the budget of a turn.
     fn pass_news(&mut self, now: Instant) {
+        let mut interfaces_are_fresh = false;
         while let Some(news) = self.http.poll_news() {
             match news {
                 News::Asked(id, request) => {
-                    self.refresh_interfaces(now);
+                    if !interfaces_are_fresh {
+                        self.refresh_interfaces(now);
+                        interfaces_are_fresh = true;
+                    }
                     self.server.handle_request(now, id, request);
                 }
                 News::Cancelled(id) => self.server.handle_cancelled(now, id),

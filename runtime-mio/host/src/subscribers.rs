@@ -47,7 +47,7 @@ impl Subscribers {
     }
 
     /// Tells everybody who still listens.
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn tell(&mut self, event: &Event) {
         trace!(?event);
         if !self.list.is_empty() {
             self.list

@@ -126,7 +126,7 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
                 Event::ViewerLeft { .. } => self.tell_ended_watchers(now),
                 _ => {}
             }
-            self.subscribers.tell(event);
+            self.subscribers.tell(&event);
         }
     }
 
