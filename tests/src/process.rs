@@ -172,6 +172,11 @@ impl Kvill {
         self.process.ask_to_end();
     }
 
+    /// SIGINT, as by Ctrl-C.
+    pub fn interrupt(&mut self) {
+        self.process.signal(Signal::INT);
+    }
+
     /// How it ended, if it has within this time.
     pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
         self.process.wait(within)
@@ -293,11 +298,15 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn ask_to_end(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         if let Ok(None) = self.child.try_wait()
             && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
         {
             // It may end by itself at this very moment: then there is nothing left to ask.
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, signal);
         }
     }
 

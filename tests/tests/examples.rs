@@ -48,8 +48,8 @@ fn the_shortest_example_is_shown_whole_and_has_less_than_80_lines() {
     );
 }
 
-/// Publishes, watches until every packet has arrived, and leaves.
-fn publish_and_watch(example: &Kvill) {
+/// Publishes, and watches until every packet has arrived.
+fn publish_and_watch(example: &Kvill) -> Vec<Peer> {
     let name = example.name();
     let options = Options::new(&[Codec::Vp8]);
     let join = |new: fn(_, _, &Options) -> Client, endpoint| {
@@ -109,7 +109,12 @@ fn publish_and_watch(example: &Kvill) {
         follower.count == sent.len()
     });
     assert!(has_all, "{name}: {} of {}", follower.count, sent.len());
+    peers
+}
 
+/// The sessions are deleted, and are told so.
+fn leave(example: &Kvill, mut peers: Vec<Peer>) {
+    let name = example.name();
     for peer in peers.iter().rev() {
         let reply = web::ask(example.url(), "DELETE", &peer.location, &[], "");
         assert_eq!(reply.status, 200, "{name}: {reply:?}");
@@ -120,7 +125,35 @@ fn publish_and_watch(example: &Kvill) {
 
 #[test]
 fn a_blocking_loop_serves_a_publisher_and_a_viewer() {
-    publish_and_watch(&Kvill::example("blocking"));
+    let example = Kvill::example("blocking");
+    let peers = publish_and_watch(&example);
+    leave(&example, peers);
+}
+
+#[test]
+fn a_tokio_program_serves_beside_its_own_routes_and_work() {
+    let mut example = Kvill::example("tokio");
+    let own = web::ask(example.url(), "GET", "/health", &[], "");
+    assert_eq!((own.status, own.body.as_str()), (200, "fine\n"));
+    let peers = publish_and_watch(&example);
+    leave(&example, peers);
+    for news in [
+        "live is live",
+        "live has a viewer more",
+        "live is over: ended by DELETE",
+    ] {
+        example.line(&[news]);
+    }
+
+    let mut peers = publish_and_watch(&example);
+    example.interrupt();
+    let all_closed = |peers: &mut [Peer]| peers.iter().all(|peer| peer.client.is_closed());
+    assert!(
+        wire::run(&mut peers, SOON, all_closed),
+        "Ctrl-C says goodbye"
+    );
+    let status = example.wait(SOON);
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
 }
 
 #[test]
