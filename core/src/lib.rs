@@ -15,7 +15,7 @@
 //!
 //! Calls may be made in any order. None blocks, and each does a bounded amount of work. After
 //! a batch of `handle_*` calls a driver drains the four `poll_*` and sleeps until
-//! [`poll_timeout`](Server::poll_timeout).
+//! [`poll_timeout`](Server::poll_timeout). [`guide`] says all of it: how to write a driver.
 //!
 //! The program that the driver is part of may publish and watch as well, without WHIP and WHEP. To
 //! everybody else it is a publisher or a viewer like any other:
@@ -41,6 +41,9 @@ mod fingerprint;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide {
+    #![doc = include_str!("driver_guide.md")]
+}
 mod ice;
 pub mod ids;
 mod ingest;
