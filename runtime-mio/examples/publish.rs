@@ -25,6 +25,10 @@ const FRAMES_PER_SECOND: u32 = 30;
 /// A NAL unit of type 9, which begins an access unit (ITU-T H.264 §7.4.1.2.3).
 const DELIMITER: [u8; 4] = [0, 0, 1, 9];
 
+/// Where the delimiter of the unit after the one that begins here is looked for: not its own, which
+/// may have a zero before it.
+const BEGUN: usize = 2;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let http = std::env::args().nth(1);
     let http = http.as_deref().unwrap_or("127.0.0.1:8889").parse()?;
@@ -68,7 +72,7 @@ impl<R: Read> AccessUnits<R> {
         Self {
             input,
             rest: Vec::new(),
-            looked_through: 1,
+            looked_through: BEGUN,
         }
     }
 
@@ -81,10 +85,10 @@ impl<R: Read> AccessUnits<R> {
             if let Some(at) = found {
                 // A zero before the start code belongs to it, and does no harm to the unit before.
                 let following = self.rest.split_off(self.looked_through + at);
-                self.looked_through = 1;
+                self.looked_through = BEGUN;
                 return Ok(Some(std::mem::replace(&mut self.rest, following)));
             }
-            self.looked_through = self.rest.len().saturating_sub(3).max(1);
+            self.looked_through = self.rest.len().saturating_sub(3).max(BEGUN);
             match self.input.read(&mut chunk)? {
                 0 if self.rest.is_empty() => return Ok(None),
                 0 => return Ok(Some(std::mem::take(&mut self.rest))),

@@ -206,6 +206,15 @@ pub fn gstreamer() -> Option<Peer> {
     Some(run_by(python))
 }
 
+/// GStreamer's launcher of pipelines.
+#[must_use]
+pub fn gst_launch() -> Option<Command> {
+    match find(&OsString::from("gst-launch-1.0")) {
+        Some(launcher) => Some(Command::new(launcher)),
+        None => skipped("no gst-launch-1.0", SETUP),
+    }
+}
+
 /// What makes certificates for the peers that do not make the usual ones.
 fn openssl() -> Option<()> {
     if find(&OsString::from("openssl")).is_none() {

@@ -84,15 +84,26 @@ impl Kvill {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn example(name: &str) -> Self {
+        Self::example_with(name, &[], Stdio::null())
+    }
+
+    /// As [`example`](Self::example), with further arguments, and something to read.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn example_with(name: &str, extra_args: &[&str], stdin: impl Into<Stdio>) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = free.expect("a port is free").to_string();
-        let file = built(&format!("examples/{name}"), "--examples");
-        Self::wait_for_url(name, Command::new(file).arg(address))
+        let mut command = Command::new(built(&format!("examples/{name}"), "--examples"));
+        command.arg(address).args(extra_args).stdin(stdin);
+        Self::wait_for_url(name, &mut command)
     }
 
     fn launch(name: &str, http: &str, udp: &str, extra_args: &[&str]) -> Self {
         let mut command = Command::new(built(name, "--bins"));
         command
+            .stdin(Stdio::null())
             .args(["--http-address", http])
             .args(["--udp-address", udp])
             .args(extra_args);
@@ -265,7 +276,6 @@ impl Process {
     /// Starts the command; `name` stands before each line it prints.
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

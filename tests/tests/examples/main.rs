@@ -1,6 +1,8 @@
 //! The examples of how to embed Kvill, each as a process of its own: somebody publishes through it,
 //! and somebody watches.
 
+mod own;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
