@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::banner::Banner;
 use crate::cli::Arguments;
 use crate::engine::Ended;
+use crate::interfaces::read_interfaces;
 use crate::logging;
 use crate::reach::short_reach;
 use crate::spawn::Drive;
@@ -45,11 +46,13 @@ fn serve<D: Drive>(
 }
 
 fn say_hello(name: &'static str, driver: &impl Drive) -> io::Result<()> {
+    // All: HTTP is served by those, too, whose addresses are not wanted for media.
+    let interfaces = read_interfaces().unwrap_or_default();
     let banner = Banner {
         program: &format!("{name} {}", env!("CARGO_PKG_VERSION")),
         http: driver.http_addresses(),
         udp: driver.udp_addresses(),
-        interfaces: driver.interfaces(),
+        interfaces: &interfaces,
     };
     let mut stdout = io::stdout().lock();
     // A reader that went away is no reason not to serve.
