@@ -3,6 +3,8 @@
 //! A namespace is there for as long as its handle, or a process in it. Making one needs the rights
 //! of root.
 
+mod pair;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -12,6 +14,8 @@ use std::thread;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::peer::skipped;
+
+pub use pair::{CABLE, Pair};
 
 /// A network namespace.
 #[derive(Debug)]
@@ -45,15 +49,7 @@ impl Namespace {
     /// As [`skipped`].
     #[must_use]
     pub fn if_possible() -> Option<Self> {
-        Self::new().map_or_else(
-            |error| {
-                skipped(
-                    &format!("no network namespaces ({error})"),
-                    "run tests/setup, and this as root",
-                )
-            },
-            Some,
-        )
+        or_skipped(Self::new())
     }
 
     /// Runs `what` in it, on a thread of its own. Sockets and processes that are made there stay
@@ -76,11 +72,20 @@ impl Namespace {
     ///
     /// It cannot be run, or says what it did not like.
     pub fn ip(&self, words: &str) -> io::Result<()> {
+        self.ask_ip(words).map(drop)
+    }
+
+    /// The same, and gives what it says.
+    ///
+    /// # Errors
+    ///
+    /// As [`ip`](Self::ip).
+    pub fn ask_ip(&self, words: &str) -> io::Result<String> {
         let mut command = Command::new("ip");
         command.args(words.split(' ')).stdin(Stdio::null());
         let output = self.run(|| command.output())?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(io::Error::other(format!("ip {words}: {complaint}")))
@@ -98,6 +103,19 @@ impl Namespace {
             "link add {name} type veth peer name {name} netns {there}"
         ))
     }
+}
+
+/// What was made, or `None` where nobody may make it: see [`skipped`].
+fn or_skipped<T>(made: io::Result<T>) -> Option<T> {
+    made.map_or_else(
+        |error| {
+            skipped(
+                &format!("no network namespaces ({error})"),
+                "run tests/setup, and this as root",
+            )
+        },
+        Some,
+    )
 }
 
 /// Runs something on a thread of its own.

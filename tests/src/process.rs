@@ -5,6 +5,7 @@
 //! harness shows it with a failing test and hides it with a passing one. No process outlives its
 //! handle.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -100,7 +101,12 @@ impl Kvill {
         Self::wait_for_url(name, &mut command)
     }
 
-    fn launch(name: &str, http: &str, udp: &str, extra_args: &[&str]) -> Self {
+    /// As [`of_binary`](Self::of_binary), at other addresses.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn launch(name: &str, http: &str, udp: &str, extra_args: &[&str]) -> Self {
         let mut command = Command::new(built(name, "--bins"));
         command
             .stdin(Stdio::null())
@@ -147,6 +153,22 @@ impl Kvill {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// CPU time that its threads have used so far, to the nanosecond. Linux's alone.
+    ///
+    /// # Panics
+    /// When the system does not tell, or it has ended.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).expect("it runs");
+        let used = threads.filter_map(|thread| {
+            // A thread may end at any moment.
+            let told = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            let nanoseconds = told.split(' ').next().map(str::parse::<u64>);
+            Some(nanoseconds?.expect("time on a CPU comes first"))
+        });
+        Duration::from_nanos(used.sum())
     }
 
     /// All it has printed so far.

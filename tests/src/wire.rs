@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -39,7 +39,7 @@ impl Peer {
     /// If there is no such address here.
     #[must_use]
     pub fn new(
-        local: impl Into<std::net::IpAddr>,
+        local: impl Into<IpAddr>,
         new: fn(Instant, SocketAddr, &Options) -> Client,
         options: &Options,
     ) -> Self {
@@ -159,4 +159,34 @@ pub fn connect(peers: &mut [Peer]) {
             .collect();
         panic!("not connected after 10 s (address, error, heard of): {waiting:?}");
     }
+}
+
+/// What a client is told of by an answer: the addresses of all candidates.
+///
+/// # Panics
+///
+/// If a candidate has none.
+#[must_use]
+pub fn candidates(answer: &str) -> Vec<SocketAddr> {
+    answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"))
+        .map(|line| {
+            let words: Vec<_> = line.split(' ').collect();
+            SocketAddr::new(
+                words[4].parse().expect("an address"),
+                words[5].parse().expect("a port"),
+            )
+        })
+        .collect()
+}
+
+/// The answer with the candidates of one address only.
+#[must_use]
+pub fn with_only(answer: &str, address: IpAddr) -> String {
+    let is_other = |line: &&str| {
+        line.starts_with("a=candidate:") && line.split(' ').nth(4) != Some(&address.to_string())
+    };
+    let kept = answer.split_inclusive('\n').filter(|line| !is_other(line));
+    kept.collect()
 }

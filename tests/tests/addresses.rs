@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use kvill_tests::client::media::{Follower, Packet, Source};
 use kvill_tests::client::{Client, Options};
-use kvill_tests::namespace::Namespace;
+use kvill_tests::namespace::{CABLE, Pair};
 use kvill_tests::peer::{self, report};
 use kvill_tests::process::Kvill;
 use kvill_tests::web;
-use kvill_tests::wire::{self, Peer};
+use kvill_tests::wire::{self, Peer, candidates, with_only};
 use str0m::format::Codec;
 use str0m::media::MediaKind;
 
@@ -27,95 +27,37 @@ const ADDRESSES: [&str; 4] = ["10.99.0.1", "10.99.0.2", "fd99::1", "fd99::2"];
 /// Of the clients' machine.
 const CLIENT: [&str; 2] = ["10.99.0.9", "fd99::9"];
 
-const CABLE: &str = "cable";
-
 /// How long a browser may take to start, play and end.
 const BROWSER_TIME: Duration = Duration::from_secs(90);
 
-/// Two machines and a cable.
-struct Net {
-    server: Namespace,
-    clients: Namespace,
+/// Two machines and a cable, or `None` where nobody may make networks.
+fn net() -> Option<Pair> {
+    let parse = |address: &&str| address.parse().expect("an address");
+    let [server, clients] = [&ADDRESSES[..], &CLIENT[..]].map(|list| list.iter().map(parse));
+    let (server, clients): (Vec<_>, Vec<_>) = (server.collect(), clients.collect());
+    let net = Pair::if_possible(&server, &clients)?;
+    // By its way to the world a browser knows its own address.
+    for (family, first) in [("", ADDRESSES[0]), ("-6 ", ADDRESSES[2])] {
+        let route = format!("{family}route add default via {first} dev {CABLE}");
+        net.clients.ip(&route).expect("a way to a neighbour");
+    }
+    Some(net)
 }
 
-impl Net {
-    fn new() -> io::Result<Self> {
-        let (server, clients) = (Namespace::new()?, Namespace::new()?);
-        server.connect(&clients, CABLE)?;
-        for (machine, addresses) in [(&server, &ADDRESSES[..]), (&clients, &CLIENT[..])] {
-            for address in addresses {
-                let (prefix_len, option) = match address.parse() {
-                    Ok(IpAddr::V4(_)) => (24, ""),
-                    // Nobody else has it: no need to ask around for a second first.
-                    _ => (64, " nodad"),
-                };
-                machine.ip(&format!(
-                    "addr add {address}/{prefix_len} dev {CABLE}{option}"
-                ))?;
-            }
-            machine.ip(&format!("link set {CABLE} up"))?;
-        }
-        // By its way to the world a browser knows its own address.
-        clients.ip(&format!(
-            "route add default via {} dev {CABLE}",
-            ADDRESSES[0]
-        ))?;
-        clients.ip(&format!(
-            "-6 route add default via {} dev {CABLE}",
-            ADDRESSES[2]
-        ))?;
-        Ok(Self { server, clients })
-    }
-
-    /// `None` where nobody may make networks.
-    fn if_possible() -> Option<Self> {
-        match Self::new() {
-            Ok(net) => Some(net),
-            Err(error) => peer::skipped(
-                &format!("no network namespaces ({error})"),
-                "run tests/setup, and this as root",
-            ),
-        }
-    }
-
-    /// Where a server that listens on all addresses is reached by one of them.
-    fn url(kvill: &Kvill, address: &str) -> String {
-        let (_, port) = kvill.url().rsplit_once(':').expect("a URL with a port");
-        let address = SocketAddr::new(address.parse().unwrap(), port.parse().unwrap());
-        format!("http://{address}")
-    }
+/// Where a server that listens on all addresses is reached by one of them.
+fn url(kvill: &Kvill, address: &str) -> String {
+    Pair::url(kvill, address.parse().expect("an address"))
 }
 
 fn options() -> Options {
     Options::new(&[Codec::Vp8, Codec::Opus])
 }
 
-/// What a client was told of: the addresses of all candidates.
-fn candidates(answer: &str) -> Vec<SocketAddr> {
-    answer
-        .lines()
-        .filter_map(|line| line.strip_prefix("a=candidate:"))
-        .map(|line| {
-            let words: Vec<_> = line.split(' ').collect();
-            SocketAddr::new(words[4].parse().unwrap(), words[5].parse().unwrap())
-        })
-        .collect()
-}
-
-/// The answer with the candidates of one address only.
-fn with_only(answer: &str, address: IpAddr) -> String {
-    let is_other = |line: &&str| {
-        line.starts_with("a=candidate:") && line.split(' ').nth(4) != Some(&address.to_string())
-    };
-    let kept = answer.split_inclusive('\n').filter(|line| !is_other(line));
-    kept.collect()
-}
-
 /// A client that knows one address of the server and asks that one, also by HTTP.
-fn join(net: &Net, kvill: &Kvill, address: &str, publishes: bool, strict: bool) -> Peer {
+fn join(net: &Pair, kvill: &Kvill, address: &str, publishes: bool, strict: bool) -> Peer {
     let server: IpAddr = address.parse().unwrap();
     let local: IpAddr = CLIENT[usize::from(server.is_ipv6())].parse().unwrap();
-    let url = Net::url(kvill, address);
+    let url = url(kvill, address);
     net.clients.run(|| {
         let (new, endpoint) = match publishes {
             true => (Client::publisher as fn(_, _, &Options) -> _, "/live/whip"),
@@ -172,7 +114,7 @@ fn play(peers: &mut [Peer]) {
 
 #[test]
 fn answers_leave_from_the_address_that_was_asked() {
-    let Some(net) = Net::if_possible() else {
+    let Some(net) = net() else {
         return;
     };
     fastrand::seed(5);
@@ -201,7 +143,7 @@ fn answers_leave_from_the_address_that_was_asked() {
 
 #[test]
 fn every_address_is_offered_and_one_that_works_is_enough() {
-    let Some(net) = Net::if_possible() else {
+    let Some(net) = net() else {
         return;
     };
     fastrand::seed(6);
@@ -210,7 +152,7 @@ fn every_address_is_offered_and_one_that_works_is_enough() {
     kvill.line(&[" WARN ", words]);
     let mut peers = vec![join(&net, &kvill, ADDRESSES[1], true, false)];
     wire::connect(&mut peers);
-    let url = Net::url(&kvill, ADDRESSES[0]);
+    let url = url(&kvill, ADDRESSES[0]);
     for local in CLIENT {
         let local: IpAddr = local.parse().unwrap();
         let (mut peer, reply) = net.clients.run(|| {
@@ -235,7 +177,7 @@ fn every_address_is_offered_and_one_that_works_is_enough() {
 }
 
 /// A publisher on the server's machine: a page gets a camera from 127.0.0.1 only.
-fn neighbour(net: &Net, kvill: &Kvill, chromium: &peer::Peer) -> peer::Background {
+fn neighbour(net: &Pair, kvill: &Kvill, chromium: &peer::Peer) -> peer::Background {
     let args = ["--base", kvill.url(), "--codec", "VP8", "--seconds", "300"];
     let mut publisher = net
         .server
@@ -246,7 +188,7 @@ fn neighbour(net: &Net, kvill: &Kvill, chromium: &peer::Peer) -> peer::Backgroun
 
 #[test]
 fn a_browser_plays_by_every_address() {
-    let Some(net) = Net::if_possible() else {
+    let Some(net) = net() else {
         return;
     };
     let Some(chromium) = peer::chromium() else {
@@ -259,7 +201,7 @@ fn a_browser_plays_by_every_address() {
                      | asked | answered from | frames decoded | packets lost |\n|---|---|---|---|\n"
         .to_owned();
     for address in ADDRESSES {
-        let url = Net::url(&kvill, address);
+        let url = url(&kvill, address);
         let args = ["--base", &url, "--seconds", "3", "--only", address];
         let played = net
             .clients
@@ -281,7 +223,7 @@ fn a_browser_plays_by_every_address() {
 
 /// A second network between the two machines, as Wi-Fi beside a cable. The server's first address is
 /// reached by it too, where there is no better way.
-fn add_network(net: &Net) -> io::Result<()> {
+fn add_network(net: &Pair) -> io::Result<()> {
     net.server.connect(&net.clients, "wifi")?;
     net.server.ip("addr add 10.98.0.1/24 dev wifi")?;
     net.clients.ip("addr add 10.98.0.9/24 dev wifi")?;
@@ -296,7 +238,7 @@ fn add_network(net: &Net) -> io::Result<()> {
 
 #[test]
 fn a_browser_whose_network_goes_away_watches_on_by_another() {
-    let Some(net) = Net::if_possible() else {
+    let Some(net) = net() else {
         return;
     };
     let Some(chromium) = peer::chromium() else {
@@ -306,7 +248,7 @@ fn a_browser_whose_network_goes_away_watches_on_by_another() {
     let kvill = net.server.run(|| Kvill::listening("[::]:0", "[::]:0", &[]));
     let publisher = neighbour(&net, &kvill, &chromium);
 
-    let url = Net::url(&kvill, ADDRESSES[0]);
+    let url = url(&kvill, ADDRESSES[0]);
     let args = ["--base", &url, "--seconds", "14"];
     let mut player = net
         .clients
