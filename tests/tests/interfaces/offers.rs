@@ -74,8 +74,8 @@ fn many_offers_cost_one_lookup() {
         false => "release",
     };
     let mut table = format!(
-        "{OFFERS} offers in a row, {build} build; lookups from start to stop, the first of them at the \
-         start\n\
+        "{OFFERS} offers in a row, {build} build; lookups from start to stop: that of the start too, and \
+         if no list is kept those of each DELETE\n\
          | server | addresses | lookups | CPU per offer | lookups, no list kept | CPU per offer |\n\
          |---|---|---|---|---|---|\n"
     );

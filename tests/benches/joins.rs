@@ -1,0 +1,316 @@
+//! What looking for interface addresses takes of a server's CPU while viewers join as fast as they
+//! can, by perf.
+//!
+//! `cargo build --release --workspace --bins && cargo bench --workspace --bench joins [-- --quick]`
+//!
+//! Linux alone, as root. The server's machine, a network namespace, has 200 addresses, and one more
+//! from the middle of the run on. Viewers ask for a session over HTTP, check their way, shake hands,
+//! and leave, in waves; that they leave is not measured. No media flows, which would only make the
+//! share smaller.
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::ffi::OsString;
+    use std::fs::{self, File};
+    use std::io::{BufRead, BufReader, Write as _};
+    use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+    use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use kvill_tests::client::{Client, Options};
+    use kvill_tests::light::{BUFFER_LEN, Viewer};
+    use kvill_tests::namespace::Pair;
+    use kvill_tests::peer::{report, skipped};
+    use kvill_tests::process::{BINARIES, Kvill};
+    use kvill_tests::web;
+    use kvill_tests::wire::{self, Peer, with_only};
+    use rustix::process::{Pid, Signal, kill_process};
+    use str0m::format::Codec;
+
+    const ADDRESSES: u32 = 200;
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 99, 255, 9);
+
+    /// What comes in the middle.
+    const NEW: &str = "10.99.1.1/16 dev cable";
+
+    /// At once: as many as a process may have sockets for without asking.
+    const VIEWERS: usize = 400;
+
+    /// Of that many requests are under way at once.
+    const ASKING: usize = 4;
+
+    /// Samples per second of CPU.
+    const FREQUENCY: &str = "10000";
+
+    /// So much of a stack is enough: what is looked for is at its end.
+    const STACKS: &str = "dwarf,16384";
+
+    /// Between two looks at the sockets.
+    const PAUSE: Duration = Duration::from_micros(200);
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A viewer, its socket, and what DELETE goes to.
+    struct Seat {
+        viewer: Viewer,
+        socket: UdpSocket,
+        location: String,
+    }
+
+    impl Seat {
+        fn take(url: &str) -> Self {
+            let mut viewer = Viewer::default();
+            let socket = UdpSocket::bind((CLIENT, 0)).expect("an address of this machine");
+            socket.set_nonblocking(true).expect("a socket that is open");
+            let reply = web::offer(url, "/live/whep", &viewer.offer());
+            assert_eq!(reply.status, 201, "{reply:?}");
+            let accepted = viewer.accept_answer(Instant::now(), &reply.body);
+            accepted.expect("an answer that works");
+            let location = reply.header("location").expect("201 has a Location");
+            Self {
+                viewer,
+                socket,
+                location: location.to_owned(),
+            }
+        }
+
+        fn turn(&mut self, buffer: &mut [u8]) {
+            let now = Instant::now();
+            // Whatever is wrong with the socket shows by a viewer that is not connected.
+            while let Ok(len) = self.socket.recv(buffer) {
+                self.viewer.handle_datagram(now, &buffer[..len]);
+            }
+            while let Some(len) = self.viewer.poll_transmit(now, buffer) {
+                if let Some(server) = self.viewer.server() {
+                    let _ = self.socket.send_to(&buffer[..len], server);
+                }
+            }
+        }
+    }
+
+    /// So many viewers join, until the last is connected.
+    fn join(url: &str) -> Vec<Seat> {
+        let mut seats: Vec<Seat> = Vec::new();
+        let mut buffer = vec![0; BUFFER_LEN];
+        let deadline = Instant::now() + PATIENCE;
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            for _ in 0..ASKING {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    for _ in 0..VIEWERS / ASKING {
+                        let _ = sender.send(Seat::take(url));
+                    }
+                });
+            }
+            let is_waiting = |seat: &&mut Seat| !seat.viewer.is_connected();
+            while seats.len() < VIEWERS || seats.iter_mut().any(|seat| is_waiting(&seat)) {
+                assert!(Instant::now() < deadline, "not connected in {PATIENCE:?}");
+                seats.extend(receiver.try_iter());
+                for seat in seats.iter_mut().filter(is_waiting) {
+                    seat.turn(&mut buffer);
+                }
+                thread::sleep(PAUSE);
+            }
+        });
+        seats
+    }
+
+    fn leave(url: &str, seats: Vec<Seat>) {
+        for seat in seats {
+            let deleted = web::ask(url, "DELETE", &seat.location, &[], "");
+            assert_eq!(deleted.status, 200, "{deleted:?}");
+        }
+    }
+
+    /// perf, watching a process from time to time.
+    struct Profile {
+        perf: Child,
+        control: File,
+        acknowledgements: BufReader<File>,
+        folder: PathBuf,
+    }
+
+    impl Profile {
+        fn new(pid: u32) -> Self {
+            let folder = std::env::temp_dir().join(format!("kvill-joins-{pid}"));
+            fs::create_dir(&folder).expect("a folder for temporary files");
+            let [control, acknowledgements] = ["control", "ack"].map(|name| folder.join(name));
+            let mut pipes = Command::new("mkfifo");
+            pipes.args([&control, &acknowledgements]);
+            assert!(pipes.status().is_ok_and(|status| status.success()));
+            let mut option = OsString::from("--control=fifo:");
+            option.push(&control);
+            option.push(",");
+            option.push(&acknowledgements);
+            let mut perf = Command::new("perf");
+            perf.args([
+                "record",
+                "-q",
+                "-D",
+                "-1",
+                "-e",
+                "cpu-clock",
+                "-F",
+                FREQUENCY,
+            ])
+            .args(["--call-graph", STACKS, "-m", "2048", "-o"])
+            .arg(folder.join("samples"))
+            .arg(option)
+            .args(["-p", &pid.to_string()])
+            .stdin(Stdio::null());
+            let perf = perf.spawn().expect("perf, which was there");
+            // Both wait for perf to open the other end; it opens them for both ways.
+            let open = |path| File::options().read(true).write(true).open(path);
+            Self {
+                perf,
+                control: open(control).expect("a pipe"),
+                acknowledgements: BufReader::new(open(acknowledgements).expect("a pipe")),
+                folder,
+            }
+        }
+
+        /// Begins or ends watching, and waits until that is done.
+        fn tell(&mut self, command: &str) {
+            writeln!(self.control, "{command}").expect("perf runs");
+            let mut line = String::new();
+            let told = self.acknowledgements.read_line(&mut line);
+            assert!(told.is_ok() && line.contains("ack"), "perf: {line}");
+        }
+
+        /// How many samples there are, and how many of them below each of these functions.
+        fn finish<const N: usize>(mut self, functions: [&str; N]) -> (usize, [usize; N]) {
+            let pid = i32::try_from(self.perf.id()).ok().and_then(Pid::from_raw);
+            kill_process(pid.expect("a pid"), Signal::INT).expect("perf runs");
+            self.perf.wait().expect("a child can be waited for");
+            let mut script = Command::new("perf");
+            script
+                .args(["script", "--no-inline", "-F", "ip,sym", "-i"])
+                .arg(self.folder.join("samples"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null());
+            let mut script = script.spawn().expect("perf, which was there");
+            let lines = BufReader::new(script.stdout.take().expect("stdout is piped"));
+            let (mut all, mut below) = (0, [0; N]);
+            let mut stack = String::new();
+            for line in lines.lines().map(|line| line.expect("text")) {
+                if !line.is_empty() {
+                    stack += &line;
+                    continue;
+                }
+                if stack.is_empty() {
+                    continue;
+                }
+                all += 1;
+                for (count, function) in below.iter_mut().zip(functions) {
+                    *count += usize::from(stack.contains(function));
+                }
+                stack.clear();
+            }
+            script.wait().expect("a child can be waited for");
+            // What is left in a folder for temporary files harms nobody.
+            let _ = fs::remove_dir_all(self.folder);
+            (all, below)
+        }
+    }
+
+    /// Joins to one server, and a row of the table.
+    fn row(net: &Pair, binary: &str, ttl: &str, waves: usize) -> String {
+        let args = ["--interface-ttl", ttl];
+        let mut kvill = net
+            .server
+            .run(|| Kvill::launch(binary, "[::]:0", "[::]:0", &args));
+        let url = Pair::url(&kvill, SERVER.into());
+        let mut publisher = vec![net.clients.run(|| {
+            let options = Options::new(&[Codec::Vp8, Codec::Opus]);
+            let mut peer = Peer::new(CLIENT, Client::publisher, &options);
+            let reply = web::offer(&url, "/live/whip", peer.client.offer());
+            peer.take(&reply, &with_only(&reply.body, SERVER.into()));
+            peer
+        })];
+        wire::connect(&mut publisher);
+
+        let mut profile = Profile::new(kvill.id());
+        let (mut seconds, mut took) = (Duration::ZERO, Duration::ZERO);
+        for n in 0..waves {
+            if n == waves / 2 {
+                let added = net.server.ip(&format!("addr add {NEW}"));
+                added.expect("a right to change addresses");
+            }
+            profile.tell("enable");
+            let (started, before) = (Instant::now(), kvill.cpu());
+            let seats = net.clients.run(|| join(&url));
+            took += kvill.cpu() - before;
+            seconds += started.elapsed();
+            profile.tell("disable");
+            net.clients.run(|| leave(&url, seats));
+            wire::run(&mut publisher, Duration::from_millis(10), |_| false);
+        }
+        let (all, [lookups, notices]) = profile.finish([
+            "InterfaceCache::refresh",
+            "InterfaceProvider::handle_notices",
+        ]);
+        let gone = net.server.ip(&format!("addr del {NEW}"));
+        gone.expect("it was added");
+        kvill.ask_to_end();
+        kvill.check_end();
+        let totals = kvill.line(&["interface totals"]);
+        let mut words = totals.split_whitespace();
+        let asked = words.find_map(|word| word.strip_prefix("asked="));
+
+        #[expect(clippy::cast_precision_loss, reason = "for the reader")]
+        let share = |part: usize| format!("{:.3} %", 100.0 * part as f64 / all.max(1) as f64);
+        let joins = waves * VIEWERS;
+        let each = took / u32::try_from(joins).expect("few joins");
+        format!(
+            "| {binary} | {ttl} s | {joins} in {:.1} s | {} µs | {all} | {} | {} | {} | {} |\n",
+            seconds.as_secs_f64(),
+            each.as_micros(),
+            asked.unwrap_or("?"),
+            share(lookups),
+            share(notices),
+            share(lookups + notices),
+        )
+    }
+
+    pub(super) fn main() {
+        let waves: usize = match std::env::args().any(|argument| argument == "--quick") {
+            true => 2,
+            false => 20,
+        };
+        let has_perf = Command::new("perf").arg("--version").output().is_ok();
+        if !has_perf {
+            let _: Option<()> = skipped("no perf", "install linux-perf");
+            return;
+        }
+        let addresses = (SERVER.to_bits()..).take(ADDRESSES as usize);
+        let addresses: Vec<IpAddr> = addresses.map(|b| Ipv4Addr::from_bits(b).into()).collect();
+        let Some(net) = Pair::if_possible(&addresses, &[CLIENT.into()]) else {
+            return;
+        };
+        let mut table = format!(
+            "joins to a server of {ADDRESSES} addresses, and one more from the middle on; shares of its \
+             samples; lookups: that of the start too, and if no list is kept those of DELETE; CPU: what \
+             perf takes included\n\
+             | server | list kept | joins | CPU per join | samples | lookups | share | share of asking \
+             for notices | both |\n|---|---|---|---|---|---|---|---|---|\n"
+        );
+        for binary in BINARIES {
+            // Where each request costs a lookup, few say as much.
+            for (ttl, waves) in [("30", waves), ("0", waves.div_ceil(5))] {
+                table += &row(&net, binary, ttl, waves);
+            }
+        }
+        report("joins", &table);
+    }
+}
+
+fn main() {
+    #[cfg(target_os = "linux")]
+    linux::main();
+}
