@@ -46,6 +46,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 /// in sooner.
 const COMMANDS_PER_TURN: usize = 256;
 
+/// How long a change of addresses may go unnoticed while requests come. Longer saves a system call
+/// for each of many viewers that join at once; shorter offers a new address sooner to one of them.
+const NOTICE_INTERVAL: Duration = Duration::from_millis(10);
+
 /// How a loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -80,6 +84,8 @@ pub struct Engine<S: Read + Write + Unpin + 'static, W> {
     udp_addresses: Vec<SocketAddr>,
     timers: Timers,
     interfaces: InterfaceProvider,
+    /// When notices of the interfaces were looked for.
+    looked_for_notices: Option<Instant>,
     waker: Arc<LoopWaker>,
     mailbox: Arc<Mailbox>,
     subscribers: Subscribers,
@@ -242,9 +248,12 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
     }
 
     fn refresh_interfaces(&mut self, now: Instant) {
-        // Looked at where it counts, instead of being watched: a change of network wakes nobody,
-        // and is never noticed too late.
-        self.interfaces.handle_notices();
+        // Looked for where it counts, instead of being watched: a change of network wakes nobody.
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < NOTICE_INTERVAL;
+        if !self.looked_for_notices.is_some_and(is_recent) {
+            self.looked_for_notices = Some(now);
+            self.interfaces.handle_notices();
+        }
         if let Some(list) = self.interfaces.refresh(now) {
             self.server.handle_interfaces(now, list);
         }

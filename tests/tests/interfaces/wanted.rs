@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 use kvill_tests::namespace::{CABLE, Pair};
 use kvill_tests::process::BINARIES;
@@ -9,6 +11,9 @@ use kvill_tests::process::BINARIES;
 use crate::scene::{CLIENT, SERVER, Scene, WAY};
 
 const WIFI: &str = "wifi";
+
+/// A server that was asked a moment ago does not look for changes again before this.
+const NOTICED: Duration = Duration::from_millis(20);
 
 fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
     let parse = |address: &&str| address.parse().expect("an address");
@@ -50,6 +55,7 @@ fn only_addresses_of_wanted_interfaces_are_offered() {
                         .ip(&format!("addr {verb} {address}/16 dev {name}"))
                 };
                 change("add").expect("a right to change addresses");
+                thread::sleep(NOTICED);
                 if names.is_empty() || names.contains(&name) {
                     expected.extend(set(&[address]));
                 }

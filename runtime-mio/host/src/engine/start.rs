@@ -73,6 +73,7 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
             http,
             timers,
             interfaces: InterfaceProvider::new(settings.interfaces),
+            looked_for_notices: None,
             mailbox: Mailbox::new(Arc::clone(&waker)),
             waker,
             subscribers: Subscribers::default(),
