@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use hyper::rt::{Read, Write};
 use kvill_core::Server;
 use kvill_core::net::Interface;
+use kvill_core::time::Reason;
 use tracing::info;
 
 use crate::engine::own::Own;
@@ -201,13 +202,16 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
 
     /// How the loop ended, if this turn was the last.
     #[must_use]
-    pub fn ended(&self, now: Instant) -> Option<Ended> {
+    pub fn ended(&mut self, now: Instant) -> Option<Ended> {
         if let Some(signal) = self.interrupted_by {
             return Some(Ended::Interrupted { signal });
         }
         let stop_by = self.stop_by?;
-        let is_drained =
-            self.transports.iter().all(Transport::is_drained) && self.http.is_drained();
+        // Sessions end some at a time, and those of the program itself leave nothing to send.
+        let next = self.server.poll_timeout();
+        let is_drained = next.is_none_or(|deadline| deadline.reason != Reason::Ending)
+            && self.transports.iter().all(Transport::is_drained)
+            && self.http.is_drained();
         (is_drained || now >= stop_by).then_some(Ended::Stopped)
     }
 

@@ -248,3 +248,26 @@ fn a_wrong_frame_is_told_and_loses_nothing_else() {
     };
     assert_eq!(end.reason, Some(EndReason::ShutDown));
 }
+
+#[test]
+fn regress_a_loop_that_stops_ends_all_sessions_before() {
+    let running = start();
+    let (handle, events) = (running.handle(), running.handle().events());
+    let codecs = [Codec::vp8()];
+    let _publisher = handle.publish("live", &codecs).wait().unwrap().unwrap();
+    // More than end in one turn, with nobody to say goodbye to.
+    let watch = || handle.watch("live").wait().unwrap().unwrap();
+    let watchers: Vec<_> = (0..600).map(|_| watch()).collect();
+    for _ in 0..=watchers.len() {
+        events.wait().unwrap();
+    }
+    assert_eq!(running.stop().unwrap(), Ended::Stopped);
+    let left = std::iter::from_fn(|| events.wait());
+    let left = left.filter(|event| {
+        matches!(
+            event,
+            Event::ViewerLeft { .. } | Event::PublisherLeft { .. }
+        )
+    });
+    assert_eq!(left.count(), watchers.len() + 1);
+}
