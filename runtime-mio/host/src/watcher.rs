@@ -140,8 +140,9 @@ impl Seat {
         (seat, watcher)
     }
 
-    pub(crate) fn id(&self) -> WatcherId {
-        self.id
+    /// What the watcher learns when it has read what it was passed on.
+    pub(crate) fn end(&self, end: Ended) {
+        let _ = self.state.end.set(end);
     }
 
     /// Passes on what has come, as far as there is room. Returns whether more may come.
@@ -161,7 +162,7 @@ impl Seat {
                 }
                 Ok(None) => return true,
                 Err(end) => {
-                    let _ = self.state.end.set(end);
+                    self.end(end);
                     return false;
                 }
             }

@@ -116,6 +116,7 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
 
     /// The core logs comings and goings itself.
     pub(super) fn tell_events(&mut self, now: Instant) {
+        let mut viewers_left = false;
         while let Some(event) = self.server.poll_event() {
             match &event {
                 Event::KeyframeWanted { source, .. } => {
@@ -123,20 +124,27 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
                         state.want_keyframe();
                     }
                 }
-                Event::ViewerLeft { .. } => self.tell_ended_watchers(now),
+                Event::ViewerLeft { .. } => viewers_left = true,
                 _ => {}
             }
             self.subscribers.tell(&event);
         }
+        // Once for all of a turn: it looks at every watcher.
+        if viewers_left {
+            self.tell_ended_watchers(now);
+        }
     }
 
-    /// Those that are gone from the core are told why.
+    /// Those that are gone from the core are told why, whether they have read all or not: the core
+    /// does not know it for long.
     fn tell_ended_watchers(&mut self, now: Instant) {
-        let ended: Vec<_> = self.own.watchers.values().map(Seat::id).collect();
-        for watcher in ended {
-            if self.server.watcher_session(watcher).is_none() {
-                self.pass_on(now, watcher);
+        let server = &mut self.server;
+        self.own.watchers.retain(|id, seat| {
+            let is_there = server.watcher_session(*id).is_some();
+            if !is_there && let Err(end) = server.poll_packet(now, *id) {
+                seat.end(end);
             }
-        }
+            is_there
+        });
     }
 }

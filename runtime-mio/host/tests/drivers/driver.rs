@@ -12,6 +12,7 @@ use kvill_host::handle::HandleError;
 use kvill_host::http::MAX_BODY_LEN;
 use kvill_host::settings::Settings;
 use kvill_host::spawn::Running;
+use kvill_host::watcher::PACKETS_MAX;
 
 use super::Driver;
 
@@ -270,4 +271,36 @@ fn regress_a_loop_that_stops_ends_all_sessions_before() {
         )
     });
     assert_eq!(left.count(), watchers.len() + 1);
+}
+
+#[test]
+fn regress_who_reads_late_learns_all_the_same_why_it_ended() {
+    let running = start();
+    let handle = running.handle();
+    let codecs = [Codec::h264(0x42_e01f)];
+    let publisher = handle.publish("live", &codecs).wait().unwrap().unwrap();
+    let watch = || handle.watch("live").wait().unwrap().unwrap();
+    let watcher = watch();
+    // More than waits for it.
+    let unit = access_unit(2_000 * PACKETS_MAX);
+    publisher
+        .send_frame(MediaKind::Video, captured(0), unit)
+        .unwrap();
+    // It is passed on in the turn in which this is answered.
+    handle.stats().wait().unwrap();
+    assert!(handle.close(watcher.session()).wait().unwrap());
+    // More than the core remembers.
+    for _ in 0..300 {
+        drop(watch());
+    }
+    assert_eq!(handle.sessions().wait().unwrap().len(), 1);
+    let mut read = 0;
+    let end = loop {
+        match watcher.wait() {
+            Ok(_) => read += 1,
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(read, PACKETS_MAX);
+    assert_eq!(end.reason, Some(EndReason::Closed));
 }
