@@ -17,7 +17,8 @@ use crate::mailbox::{Command, Mailbox};
 /// goodbye as a WHIP publisher would.
 ///
 /// What is sent is put into the loop's mailbox, and taken in within its next turn: an error of the
-/// core is told by the next call.
+/// core is told by the next call. What that call itself brings is sent on nevertheless, unless the
+/// publisher has ended: then every call says so.
 #[derive(Debug)]
 pub struct Publisher {
     mailbox: Arc<Mailbox>,
@@ -30,7 +31,7 @@ pub struct Publisher {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// What was sent before was not taken, or the publisher has ended.
+    /// What was sent before was not taken; or the publisher has ended, and nothing will be.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The driver has stopped, or is far behind: this frame is lost.
@@ -149,10 +150,12 @@ impl Publisher {
     }
 
     fn send(&self, fed: Fed) -> Result<(), SendError> {
-        if let Some(error) = self.state.lock().take() {
-            return Err(error.into());
+        let before = self.state.error();
+        if let Some(ended @ SourceError::Ended(_)) = before {
+            return Err(ended.into());
         }
-        Ok(self.mailbox.post(Command::Feed(self.source, fed))?)
+        self.mailbox.post(Command::Feed(self.source, fed))?;
+        before.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -168,7 +171,19 @@ impl State {
     }
 
     pub(crate) fn fail(&self, error: SourceError) {
-        self.lock().get_or_insert(error);
+        let mut slot = self.lock();
+        if slot.is_none() || matches!(error, SourceError::Ended(_)) {
+            *slot = Some(error);
+        }
+    }
+
+    /// What went wrong since this was asked last; an end is for good.
+    fn error(&self) -> Option<SourceError> {
+        let mut slot = self.lock();
+        match &*slot {
+            Some(SourceError::Ended(_)) => slot.clone(),
+            _ => slot.take(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<SourceError>> {
