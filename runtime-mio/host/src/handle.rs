@@ -56,8 +56,8 @@ impl Handle {
     #[must_use]
     pub fn events(&self) -> Events {
         let (subscriber, events) = async_channel::bounded(EVENTS_MAX);
-        // Where it is not taken, the subscriber is dropped, and the events end at once.
-        let _ = self.mailbox.post(Command::Subscribe(subscriber));
+        // Where the loop is gone the subscriber is dropped, and the events end at once.
+        self.mailbox.post_last_word(Command::Subscribe(subscriber));
         Events::new(events)
     }
 
@@ -124,5 +124,25 @@ impl<T: Send + 'static> IntoFuture for Reply<T> {
             let refused = self.refused.unwrap_or(HandleError::Stopped);
             self.receiver.recv().await.map_err(|_| refused)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::wake::LoopWaker;
+
+    #[test]
+    fn regress_a_loop_that_has_too_much_to_do_still_takes_subscribers() {
+        let mailbox = Mailbox::new(LoopWaker::new(Waker::noop().clone()));
+        let handle = Handle::new(Arc::clone(&mailbox));
+        let asked: Vec<_> = (0..COMMANDS_MAX).map(|_| handle.stats()).collect();
+        assert_eq!(handle.stats().wait().unwrap_err(), HandleError::Busy);
+        let _events = handle.events();
+        let commands = mailbox.take(usize::MAX);
+        assert!(matches!(commands.last(), Some(Command::Subscribe(_))));
+        drop(asked);
     }
 }
