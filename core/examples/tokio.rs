@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
@@ -52,6 +53,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut kvill = Kvill::bind("127.0.0.1:0").await?;
     println!("publish at http://{http}/live/publish, watch at http://{http}/live/");
     let mut own_work = tokio::time::interval(Duration::from_secs(1));
+    // Made once: one that is made anew does not know of what was pressed before.
+    let mut ctrl_c = pin!(tokio::signal::ctrl_c());
     let mut stop_by = None;
     while stop_by.is_none_or(|at| Instant::now() < at) {
         let due = kvill.server.poll_timeout().map(|deadline| deadline.at);
@@ -62,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
             Some((request, client)) = asked.recv() => kvill.ask(Instant::now(), request, client),
             _ = own_work.tick() => kvill.print_news(),
-            Ok(()) = tokio::signal::ctrl_c() => {
+            Ok(()) = &mut ctrl_c, if stop_by.is_none() => {
                 let now = Instant::now();
                 kvill.server.shut_down(now);
                 stop_by.get_or_insert(now + GOODBYE_TIME);
