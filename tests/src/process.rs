@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -251,7 +251,8 @@ pub(crate) fn binary() -> String {
     std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| BINARIES[0].to_owned())
 }
 
-/// The file of one of the workspace's programs, as the same profile built it; `what` builds it.
+/// The file of one of the workspace's programs, as the same profile built it; `what` builds it. Cargo
+/// does not do that for a test of another package.
 fn built(name: &str, what: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
     // …/target/PROFILE/deps/TEST
@@ -267,12 +268,30 @@ fn built(name: &str, what: &str) -> PathBuf {
     } else {
         ""
     };
-    assert!(
-        file.is_file(),
-        "{} is not built: run `cargo build --workspace {what}{release}`, or `tests/run`, which does",
-        file.display(),
-    );
+    let state = match file.is_file() {
+        true => newer_source(&file).map(|source| format!("older than {source}")),
+        false => Some("not built".to_owned()),
+    };
+    if let Some(state) = state {
+        panic!(
+            "{} is {state}: run `cargo build --workspace {what}{release}`, or `tests/run`, which does",
+            file.display(),
+        );
+    }
     file
+}
+
+/// A source file that was written after the program that was made of it, as far as Cargo has left
+/// a list of these beside it.
+fn newer_source(program: &Path) -> Option<String> {
+    let list = fs::read_to_string(program.with_extension("d")).ok()?;
+    let (_, sources) = list.split_once(": ")?;
+    let written = |file: &str| fs::metadata(file).and_then(|data| data.modified()).ok();
+    let made = written(program.to_str()?)?;
+    // Blanks in names are escaped.
+    let sources = sources.trim_end().replace("\\ ", "\0");
+    let mut sources = sources.split(' ').map(|name| name.replace('\0', " "));
+    sources.find(|source| written(source).is_some_and(|at| at > made))
 }
 
 /// The first `http://host:port` in a line.
