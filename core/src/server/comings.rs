@@ -99,6 +99,7 @@ impl Server {
             path.ends = Some((now, EndReason::CodecChanged));
         }
         self.schedule_path(path_id);
+        self.leave_if_last(path_id);
     }
 
     /// A viewer's handshake is done: it takes its seat.

@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// A path without publisher and viewers is no path: nobody is there to wait for.
-    fn leave_if_last(&mut self, path_id: PathId) {
+    pub(super) fn leave_if_last(&mut self, path_id: PathId) {
         let is_silent = self
             .paths
             .get(path_id)

@@ -414,3 +414,15 @@ fn all_sessions_are_listed_and_each_can_be_closed() {
     assert_eq!(bench.feed(source, 1, true), Err(closed.clone().into()));
     assert_eq!(bench.read(watcher), Err(closed));
 }
+
+#[test]
+fn regress_a_path_that_nobody_watched_leaves_no_deadline_behind() {
+    let mut bench = Bench::new(&[HERE]);
+    bench.source("a");
+    let codecs = [Codec::h264(0x42_e01f)];
+    bench.server.publish(bench.now, "a", &codecs).unwrap();
+    bench.server.shut_down(bench.now);
+    bench.server.handle_timeout(bench.now);
+    assert_eq!(bench.sessions(), 0);
+    assert_eq!(bench.server.poll_timeout(), None);
+}
