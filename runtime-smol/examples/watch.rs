@@ -61,7 +61,8 @@ async fn pass_on_forever(handle: Handle, to: SocketAddr) -> Result<(), Box<dyn E
 
 /// Sends what a watcher gets, to its end.
 async fn pass_on(watcher: &Watcher, to: SocketAddr) -> Result<(), Box<dyn Error>> {
-    for track in watcher.tracks().await?? {
+    // None if it has ended meanwhile, which its packets tell too.
+    for track in watcher.tracks().await?.unwrap_or_default() {
         println!("{}: {}", track.codec.encoding(), track.codec);
     }
     let socket = UdpSocket::bind("127.0.0.1:0")?;
