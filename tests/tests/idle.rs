@@ -19,12 +19,17 @@ const WATCHED: Duration = Duration::from_secs(10);
 /// Empty wake-ups that may be, per second.
 const EMPTY_MAX: u64 = 2;
 
+/// Turns from one sleep to the next, on average: that of the event, and sometimes another.
+const TURNS_MAX: u64 = 2;
+
 /// What came in that time.
 #[derive(Debug)]
 struct Watch {
     datagrams: u64,
     wakeups: u64,
     empty: u64,
+    /// Wake-ups, and turns without a sleep before them: more of these, if the loop spins.
+    turns: u64,
 }
 
 fn idle<D: Drive>() -> Watch {
@@ -58,12 +63,14 @@ fn idle<D: Drive>() -> Watch {
     assert_eq!(after.core.paths[0].viewers, VIEWERS);
     let [before, after] = [before, after].map(|stats| {
         let datagrams = stats.core.counters.datagrams;
-        [datagrams, stats.turns.wakeups, stats.turns.empty_wakeups]
+        let turns = stats.turns;
+        [datagrams, turns.wakeups, turns.empty_wakeups, turns.turns]
     });
     Watch {
         datagrams: after[0] - before[0],
         wakeups: after[1] - before[1],
         empty: after[2] - before[2],
+        turns: after[3] - before[3],
     }
 }
 
@@ -75,7 +82,7 @@ fn an_idle_driver_wakes_for_what_there_is_to_do_and_for_nothing_else() {
     ];
     let mut table = format!(
         "{VIEWERS} connected viewers, no media, {} s:\n\n\
-         | driver | datagrams in | wake-ups | of these, empty |\n|---|---|---|---|\n",
+         | driver | datagrams in | wake-ups | of these, empty | turns |\n|---|---|---|---|---|\n",
         WATCHED.as_secs()
     );
     for (name, watch) in &rows {
@@ -83,8 +90,9 @@ fn an_idle_driver_wakes_for_what_there_is_to_do_and_for_nothing_else() {
             datagrams,
             wakeups,
             empty,
+            turns,
         } = watch;
-        table += &format!("| {name} | {datagrams} | {wakeups} | {empty} |\n");
+        table += &format!("| {name} | {datagrams} | {wakeups} | {empty} | {turns} |\n");
     }
     peer::report("idle", &table);
     for (name, watch) in rows {
@@ -94,5 +102,9 @@ fn an_idle_driver_wakes_for_what_there_is_to_do_and_for_nothing_else() {
         );
         let most = EMPTY_MAX * WATCHED.as_secs();
         assert!(watch.empty <= most, "{name}: {watch:?}");
+        assert!(
+            watch.turns <= TURNS_MAX * watch.wakeups,
+            "{name}: {watch:?}"
+        );
     }
 }
