@@ -90,7 +90,8 @@ pub enum HandleError {
     Busy,
 }
 
-/// An answer to come: to be awaited, or [waited](Self::wait) for.
+/// An answer to come: to be awaited, or [waited](Self::wait) for. The driver is asked already, and does
+/// what it was asked for even if the answer is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Reply<T> {

@@ -22,13 +22,14 @@ impl Events {
         self.0.recv().await.ok()
     }
 
-    /// Blocks this thread until the next one. `None`: the driver has stopped.
+    /// Blocks this thread until the next one: not for the thread that runs the loop. `None`: the driver
+    /// has stopped.
     #[must_use]
     pub fn wait(&self) -> Option<Event> {
         self.0.recv_blocking().ok()
     }
 
-    /// The next one, if it is there.
+    /// The next one, if it is there. `None` says no more than that there is none now.
     #[must_use]
     pub fn try_recv(&self) -> Option<Event> {
         self.0.try_recv().ok()
@@ -42,7 +43,10 @@ pub(crate) struct Subscribers {
 }
 
 impl Subscribers {
+    /// Adds one, in the place of those that listen no more: nothing may happen for long that would
+    /// show who they are.
     pub(crate) fn add(&mut self, subscriber: Sender<Event>) {
+        self.list.retain(|subscriber| !subscriber.is_closed());
         self.list.push(subscriber);
     }
 
@@ -53,5 +57,23 @@ impl Subscribers {
             self.list
                 .retain(|subscriber| subscriber.force_send(event.clone()).is_ok());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_no_more_is_forgotten_without_an_event() {
+        let mut subscribers = Subscribers::default();
+        let (sender, kept) = async_channel::bounded(EVENTS_MAX);
+        subscribers.add(sender);
+        for _ in 0..100 {
+            let (sender, _) = async_channel::bounded(EVENTS_MAX);
+            subscribers.add(sender);
+        }
+        assert_eq!(subscribers.list.len(), 2);
+        assert!(!kept.is_closed());
     }
 }
