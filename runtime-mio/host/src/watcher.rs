@@ -34,6 +34,8 @@ pub struct Watcher {
 struct State {
     /// The loop found no room: it is to be told when there is some.
     full: AtomicBool,
+    /// It was told, and has not heard yet: so the mailbox holds one such command of a watcher at most.
+    told: AtomicBool,
     end: OnceLock<Ended>,
 }
 
@@ -63,7 +65,7 @@ impl Watcher {
         }
     }
 
-    /// Blocks this thread until the next packet.
+    /// Blocks this thread until the next packet: not for the thread that runs the loop.
     ///
     /// # Errors
     /// As of [`recv`](Self::recv).
@@ -100,7 +102,8 @@ impl Watcher {
     }
 
     fn taken(&self, packet: TrackPacket) -> TrackPacket {
-        if self.state.full.swap(false, Ordering::SeqCst) {
+        let is_awaited = self.state.full.swap(false, Ordering::SeqCst);
+        if is_awaited && !self.state.told.swap(true, Ordering::SeqCst) {
             self.mailbox.post_last_word(Command::GoOn(self.id));
         }
         packet
@@ -145,6 +148,11 @@ impl Seat {
         let _ = self.state.end.set(end);
     }
 
+    /// The loop has heard that there is room, and looks next.
+    pub(crate) fn on_told(&self) {
+        self.state.told.store(false, Ordering::SeqCst);
+    }
+
     /// Passes on what has come, as far as there is room. Returns whether more may come.
     pub(crate) fn pass_on(&self, now: Instant, server: &mut Server) -> bool {
         loop {
@@ -167,5 +175,51 @@ impl Seat {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::SystemTime;
+
+    use kvill_core::Config;
+    use kvill_core::media::{Codec, MediaKind};
+
+    use super::*;
+    use crate::wake::LoopWaker;
+
+    #[test]
+    fn of_room_the_loop_is_told_once_until_it_has_heard() {
+        let now = Instant::now();
+        let config = Config {
+            transports: vec!["127.0.0.1:1".parse().unwrap()],
+            ..Config::default()
+        };
+        let mut server = Server::new(config, [7; 32], now, SystemTime::now()).unwrap();
+        let source = server.publish(now, "live", &[Codec::opus()]).unwrap();
+        let id = server.watch(now, "live").unwrap();
+        let mailbox = Mailbox::new(LoopWaker::new(Waker::noop().clone()));
+        let (seat, watcher) = Seat::new(Arc::clone(&mailbox), id, String::new());
+        let send = |server: &mut Server| {
+            let audio = MediaKind::Audio;
+            let sent = server.handle_frame(now, source, audio, now, &[1; 10]);
+            sent.unwrap();
+        };
+        // Sound begins with the newest packet.
+        send(&mut server);
+        assert!(seat.pass_on(now, &mut server));
+        for _ in 0..PACKETS_MAX + 2 {
+            send(&mut server);
+        }
+        for _ in 0..2 {
+            assert!(seat.pass_on(now, &mut server));
+            assert!(watcher.try_recv().unwrap().is_some());
+        }
+        assert_eq!(mailbox.take(9).len(), 1);
+        seat.on_told();
+        assert!(seat.pass_on(now, &mut server));
+        assert!(watcher.try_recv().unwrap().is_some());
+        assert_eq!(mailbox.take(9).len(), 1);
     }
 }

@@ -62,7 +62,12 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
                 let watched = self.watch(now, &path);
                 answer.give(watched);
             }
-            Command::GoOn(watcher) => self.pass_on(now, watcher),
+            Command::GoOn(watcher) => {
+                if let Some(seat) = self.own.watchers.get(&watcher) {
+                    seat.on_told();
+                }
+                self.pass_on(now, watcher);
+            }
             Command::RequestKeyframe(watcher) => {
                 // One that ended is told so by its packets.
                 let _ = self.server.request_keyframe(now, watcher);
