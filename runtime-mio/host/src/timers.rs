@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+/// How long a sleep lasts that is longer than a clock can tell.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
+
 /// A handle to the timers of one loop. hyper asks for `Send + Sync`, so the state is behind a lock that
 /// nobody contends for.
 #[derive(Debug, Clone)]
@@ -66,7 +69,8 @@ impl Timers {
 
 impl Timer for Timers {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        self.sleep_until(self.now() + duration)
+        let now = self.now();
+        self.sleep_until(now.checked_add(duration).unwrap_or_else(|| now + FOREVER))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {

@@ -184,14 +184,16 @@ impl Pace {
         }
     }
 
+    /// A time-out may be longer than a clock can tell: then it never comes.
     fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        let since = self.since.get();
         match self.phase.get() {
-            Phase::Header => Some(self.since.get() + limits.header_timeout),
+            Phase::Header => since.checked_add(limits.header_timeout),
             Phase::Busy => {
-                let since = self.half_closed_at.get()?.max(self.since.get());
-                Some(since + limits.half_closed_timeout)
+                let since = self.half_closed_at.get()?.max(since);
+                since.checked_add(limits.half_closed_timeout)
             }
-            Phase::Idle => Some(self.since.get() + limits.idle_timeout),
+            Phase::Idle => since.checked_add(limits.idle_timeout),
         }
     }
 }

@@ -9,7 +9,7 @@ use kvill_core::server::{Event, WatchError};
 use kvill_core::stats::{EndReason, SessionRole};
 use kvill_host::engine::Ended;
 use kvill_host::handle::HandleError;
-use kvill_host::http::MAX_BODY_LEN;
+use kvill_host::http::{Limits, MAX_BODY_LEN};
 use kvill_host::settings::Settings;
 use kvill_host::spawn::Running;
 use kvill_host::watcher::PACKETS_MAX;
@@ -72,6 +72,34 @@ fn a_body_above_the_limit_is_refused_with_413() {
     stream.write_all(&vec![b'a'; len]).unwrap();
     let answer = read_responses(&mut stream, 1);
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[test]
+fn time_outs_may_be_longer_than_a_clock_can_tell() {
+    let limits = Limits {
+        header_timeout: Duration::MAX,
+        body_timeout: Duration::MAX,
+        idle_timeout: Duration::MAX,
+        half_closed_timeout: Duration::MAX,
+        ..Limits::default()
+    };
+    let running = Driver::spawn(Settings {
+        http_addresses: vec!["127.0.0.1:0".parse().unwrap()],
+        udp_addresses: vec!["127.0.0.1:0".parse().unwrap()],
+        http_limits: limits,
+        ..Settings::default()
+    })
+    .unwrap();
+    let mut stream = connect(&running);
+    let request = "POST /live/whip HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nv=0";
+    let (head, body) = request.split_at(request.len() - 3);
+    for part in [head, body] {
+        stream.write_all(part.as_bytes()).unwrap();
+        // The loop has read it before it answers the next question, or does so in the next turn.
+        running.handle().stats().wait().unwrap();
+    }
+    let answer = read_responses(&mut stream, 1);
+    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
 }
 
 #[test]
@@ -238,6 +266,7 @@ fn a_wrong_frame_is_told_and_loses_nothing_else() {
     let send = |frame| publisher.send_frame(MediaKind::Video, captured(0), frame);
     send(vec![0, 0, 0, 4, 0x65, 1, 2, 3]).unwrap();
     handle.stats().wait().unwrap();
+    // Told instead of sending this one.
     let error = send(access_unit(10)).unwrap_err();
     assert!(error.to_string().contains("Annex B"), "{error}");
     // What came in one turn is passed on before the next one.
