@@ -135,8 +135,9 @@ impl Listener {
     fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.socket.accept()?;
         stream.set_nonblocking(true)?;
-        // A response is one small write: it need not wait for more.
-        stream.set_nodelay(true)?;
+        // A response is one small write: it need not wait for more. macOS refuses where the client has
+        // left already, which is no reason to keep the others waiting.
+        let _ = stream.set_nodelay(true);
         Ok((stream, peer))
     }
 }
