@@ -32,7 +32,7 @@ pub(crate) struct Reactor {
     signals: Option<StopSignals>,
     engine: Engine,
     transports: Vec<WatchedTransport>,
-    _listeners: Vec<TcpListener>,
+    listeners: Vec<TcpListener>,
 }
 
 /// A second handle to a transport's socket.
@@ -67,7 +67,7 @@ impl Reactor {
             signals: None,
             engine,
             transports,
-            _listeners: listeners,
+            listeners,
         })
     }
 
@@ -90,6 +90,9 @@ impl Reactor {
             self.engine
                 .turn(now, |key, socket| open(registry, key, socket));
             self.watch_room();
+            if cfg!(windows) {
+                self.watch_again();
+            }
             if let Some(ended) = self.engine.ended(now) {
                 self.engine.log_totals();
                 return Ok(ended);
@@ -146,6 +149,28 @@ impl Reactor {
             match registry.reregister(&mut watched.socket, token, interest) {
                 Ok(()) => watched.writable = transport.wants_writable(),
                 Err(error) => debug!(%error, "a UDP socket could not be watched"),
+            }
+        }
+    }
+
+    /// Windows tells of readiness once, and mio asks it to tell again when a call through mio would
+    /// block. The engine's calls are made past mio. Costs a system call only where something was told.
+    fn watch_again(&mut self) {
+        let transports = self.engine.transports().iter().zip(&self.transports);
+        for (transport, watched) in transports {
+            if transport.wants_readable() || transport.wants_writable() {
+                let blocks = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
+                let _ = watched.socket.try_io(blocks);
+            }
+        }
+        let http = self.engine.http();
+        for (index, socket) in self.listeners.iter_mut().enumerate() {
+            if http.listener_wants_readable(index) {
+                let token = Source::Listener(index).into();
+                let registry = self.poll.registry();
+                if let Err(error) = registry.reregister(socket, token, Interest::READABLE) {
+                    debug!(%error, "an HTTP listener could not be watched");
+                }
             }
         }
     }

@@ -240,9 +240,12 @@ fn is_gone(address: IpAddr) -> bool {
 }
 
 /// `EIO`: the device cannot compute the checksums that GSO needs, whatever the size.
+#[cfg(unix)]
 fn is_io_error(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    return error.raw_os_error() == Some(libc::EIO);
-    #[cfg(not(unix))]
-    return false;
+    error.raw_os_error() == Some(libc::EIO)
+}
+
+#[cfg(not(unix))]
+fn is_io_error(_error: &io::Error) -> bool {
+    false
 }
