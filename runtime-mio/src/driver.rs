@@ -39,6 +39,9 @@ impl Driver {
     /// Has SIGINT and SIGTERM stop this driver: the first in an orderly way, the second at once.
     /// Does nothing where there are no such signals.
     ///
+    /// They are the process's: all drivers that were told so stop. The system does not get them back, so
+    /// that after the driver's end they do nothing.
+    ///
     /// # Errors
     /// The signals cannot be taken over.
     pub fn stop_on_signals(&mut self) -> io::Result<()> {

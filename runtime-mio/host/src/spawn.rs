@@ -38,7 +38,8 @@ pub trait Drive: Sized {
     fn run(self) -> io::Result<Ended>;
 }
 
-/// A driver that runs on a thread of its own. Dropped, it is stopped.
+/// A driver that runs on a thread of its own. Dropped, it is stopped and waited for, as by
+/// [`stop`](Self::stop): that blocks for a third of a second at most.
 #[derive(Debug)]
 pub struct Running {
     handle: Handle,
