@@ -236,14 +236,10 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Engine<S, W> {
 
     /// Ends by the budget of a turn.
     fn pass_news(&mut self, now: Instant) {
-        let mut interfaces_are_fresh = false;
         while let Some(news) = self.http.poll_news() {
             match news {
                 News::Asked(id, request) => {
-                    if !interfaces_are_fresh {
-                        self.refresh_interfaces(now);
-                        interfaces_are_fresh = true;
-                    }
+                    self.refresh_interfaces(now);
                     self.server.handle_request(now, id, request);
                 }
                 News::Cancelled(id) => self.server.handle_cancelled(now, id),
