@@ -136,11 +136,11 @@ impl Server {
         let Some(own) = self.sessions.source_mut(source) else {
             return Err(self.ended(source.0).into());
         };
-        if packet.payload.is_empty() {
+        let path = own.path;
+        if packet.payload.is_empty() && own.feed.codec(kind).is_some() {
             self.counters.dropped_media += 1;
             return Ok(());
         }
-        let path = own.path;
         let taken = own.feed.packet(kind, packet);
         let packet = taken.ok_or(SourceError::NoTrack(kind))?;
         if let Some(path) = path {

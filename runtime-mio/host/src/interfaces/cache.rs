@@ -170,7 +170,7 @@ impl InterfaceCache {
         if !missing.is_empty() {
             warn!(
                 "no interface with an address is called {}, so nothing of it is offered until one \
-                 is: check --ips-from-interfaces-list, there are {}",
+                 is: check --ips-from-interfaces-list, this machine has {}",
                 enumerate(missing.iter().map(String::as_str), " or "),
                 enumerate(self.names(), ", "),
             );
