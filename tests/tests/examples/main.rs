@@ -62,30 +62,21 @@ fn publish_and_watch(example: &Kvill) -> Vec<Peer> {
     let mut peers = vec![join(Client::publisher, "/live/whip")];
     wire::connect(&mut peers);
     // The server hears of the end of a handshake after its peer.
-    let is_live = |_: &mut [Peer]| {
-        let list = web::ask(
-            example.url(),
-            "GET",
-            "/",
-            &[("Accept", "application/json")],
-            "",
-        );
-        list.body.contains("\"live\":true")
+    let lists = |what: &str| {
+        let headers = [("Accept", "application/json")];
+        let list = web::ask(example.url(), "GET", "/", &headers, "");
+        list.body.contains(what)
     };
-    assert!(wire::run(&mut peers, SOON, is_live), "{name}");
+    assert!(
+        wire::run(&mut peers, SOON, |_| lists("\"live\":true")),
+        "{name}"
+    );
     peers.push(join(Client::viewer, "/live/whep"));
     wire::connect(&mut peers);
-    let is_watched = |_: &mut [Peer]| {
-        let list = web::ask(
-            example.url(),
-            "GET",
-            "/",
-            &[("Accept", "application/json")],
-            "",
-        );
-        list.body.contains("\"viewers\":1")
-    };
-    assert!(wire::run(&mut peers, SOON, is_watched), "{name}");
+    assert!(
+        wire::run(&mut peers, SOON, |_| lists("\"viewers\":1")),
+        "{name}"
+    );
 
     let mut source = Source::new(Codec::Vp8, 65_500, 7);
     let (mut sent, mut follower) = (Vec::new(), Follower::default());
