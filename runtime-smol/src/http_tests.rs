@@ -14,6 +14,7 @@ use smol::future;
 
 use crate::reactor::{Awake, open};
 use crate::stream::{Hangup, Stream};
+use crate::watched::Watched;
 
 #[path = "../../runtime-mio/host/tests/drivers/http/exchanges.rs"]
 mod exchanges;
@@ -28,13 +29,14 @@ fn serve(limits: Limits, mut echo: Echo) -> usize {
     let mut http: Http<Stream, Hangup> =
         Http::bind(&addresses, limits, &timers, Arc::clone(&waker)).unwrap();
     let listener = Async::new(http.watch_handles().unwrap().remove(0)).unwrap();
+    let mut listener = Watched::new(listener, &awake);
     echo.on_start(http.addresses().unwrap()[0]);
     let mut timer = Timer::never();
     while !echo.is_over() {
         let mut slept = false;
         smol::block_on(future::poll_fn(|cx| {
             awake.0.register(cx.waker());
-            if http.listener_wants_readable(0) && listener.poll_readable(cx).is_ready() {
+            if http.listener_wants_readable(0) && listener.is_readable() {
                 http.on_listener_readable(0);
             }
             if slept {

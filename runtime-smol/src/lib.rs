@@ -23,6 +23,7 @@ mod http_tests;
 mod reactor;
 mod signals;
 mod stream;
+mod watched;
 
 pub use driver::Driver;
 pub use kvill_core as core;

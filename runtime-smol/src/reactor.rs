@@ -17,6 +17,7 @@ use smol::future;
 
 use crate::signals::StopSignals;
 use crate::stream::{Hangup, Stream};
+use crate::watched::Watched;
 
 /// All that is served.
 type Engine = kvill_host::engine::Engine<Stream, Hangup>;
@@ -30,8 +31,8 @@ pub(crate) struct Reactor {
     timer_at: Option<Instant>,
     signals: Option<StopSignals>,
     engine: Engine,
-    transports: Vec<Async<UdpSocket>>,
-    listeners: Vec<Async<TcpListener>>,
+    transports: Vec<Watched<UdpSocket>>,
+    listeners: Vec<Watched<TcpListener>>,
 }
 
 /// Ends the sleep from any thread.
@@ -48,8 +49,8 @@ impl Reactor {
     pub(crate) fn bind(settings: Settings) -> Result<Self, StartError> {
         let waker = Arc::new(Awake::default());
         let mut engine = Engine::bind(settings, Waker::from(Arc::clone(&waker)))?;
-        let transports = watch_transports(&mut engine)?;
-        let listeners = watch_listeners(&mut engine)?;
+        let transports = watch_transports(&mut engine, &waker)?;
+        let listeners = watch_listeners(&mut engine, &waker)?;
         Ok(Self {
             waker,
             timer: Timer::never(),
@@ -129,13 +130,18 @@ impl Reactor {
     /// anything did.
     fn note_events(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = self.note_signals(cx);
-        any |= self.note_listeners(cx);
-        for (transport, watched) in self.engine.transports().iter_mut().zip(&self.transports) {
-            if transport.wants_readable() && watched.poll_readable(cx).is_ready() {
+        any |= self.note_listeners();
+        for (transport, watched) in self
+            .engine
+            .transports()
+            .iter_mut()
+            .zip(&mut self.transports)
+        {
+            if transport.wants_readable() && watched.is_readable() {
                 transport.on_readable();
                 any = true;
             }
-            if transport.wants_writable() && watched.poll_writable(cx).is_ready() {
+            if transport.wants_writable() && watched.is_writable() {
                 transport.on_writable();
                 any = true;
             }
@@ -155,11 +161,11 @@ impl Reactor {
         any
     }
 
-    fn note_listeners(&mut self, cx: &mut Context<'_>) -> bool {
+    fn note_listeners(&mut self) -> bool {
         let http = self.engine.http();
         let mut any = false;
-        for (index, watched) in self.listeners.iter().enumerate() {
-            if http.listener_wants_readable(index) && watched.poll_readable(cx).is_ready() {
+        for (index, watched) in self.listeners.iter_mut().enumerate() {
+            if http.listener_wants_readable(index) && watched.is_readable() {
                 http.on_listener_readable(index);
                 any = true;
             }
@@ -168,14 +174,23 @@ impl Reactor {
     }
 }
 
-fn watch_transports(engine: &mut Engine) -> io::Result<Vec<Async<UdpSocket>>> {
-    let watch = |transport: &mut Transport| Async::new_nonblocking(transport.watch_handle()?);
+fn watch_transports(
+    engine: &mut Engine,
+    awake: &Arc<Awake>,
+) -> io::Result<Vec<Watched<UdpSocket>>> {
+    let watch = |transport: &mut Transport| {
+        let socket = Async::new_nonblocking(transport.watch_handle()?)?;
+        Ok(Watched::new(socket, awake))
+    };
     engine.transports().iter_mut().map(watch).collect()
 }
 
-fn watch_listeners(engine: &mut Engine) -> io::Result<Vec<Async<TcpListener>>> {
-    let sockets = engine.listener_handles()?;
-    sockets.into_iter().map(Async::new_nonblocking).collect()
+fn watch_listeners(
+    engine: &mut Engine,
+    awake: &Arc<Awake>,
+) -> io::Result<Vec<Watched<TcpListener>>> {
+    let watch = |socket| Ok(Watched::new(Async::new_nonblocking(socket)?, awake));
+    engine.listener_handles()?.into_iter().map(watch).collect()
 }
 
 pub(crate) fn open(_key: usize, socket: TcpStream) -> io::Result<(Stream, Hangup)> {

@@ -380,10 +380,7 @@ mod tests {
             assert_eq!(viewer.rtt().map(|rtt| rtt.as_millis()), Some(60));
             for kind in [MediaKind::Video, MediaKind::Audio] {
                 let reception = viewer.reception(kind);
-                assert!(
-                    reception.missed > 10 && reception.lost == 0,
-                    "{reception:?}"
-                );
+                assert!(reception.missed > 0 && reception.lost == 0, "{reception:?}");
                 assert_eq!(reception.missed, reception.in_time + reception.late);
             }
         }
