@@ -1,5 +1,6 @@
 //! What the tests share: clients on str0m and light ones, the server in memory, real peers.
 
+pub mod bench;
 pub mod client;
 pub mod errors;
 pub mod light;
