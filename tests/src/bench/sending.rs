@@ -64,7 +64,8 @@ impl<A: Aead> Bare<A> {
     ///
     /// The system did not send.
     pub fn send(&mut self, frame: &[Item], batch: usize) -> io::Result<(usize, usize)> {
-        self.buffer.resize(batch * TRAIN_ROOM, 0);
+        let room = self.buffer.len().max(batch * TRAIN_ROOM);
+        self.buffer.resize(room, 0);
         let (mut bytes, mut calls) = (0, 0);
         for viewers in self.viewers.chunks(batch) {
             let rooms = self.buffer.chunks_mut(TRAIN_ROOM);
