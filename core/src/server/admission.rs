@@ -156,11 +156,10 @@ impl Server {
             .collect();
         let viewer = Viewer {
             path: path_id,
-            control: Box::new(Control::new(now, &self.shared, credentials)),
+            control: Control::new(now, &self.shared, credentials),
             lanes,
             reduced_reports: plan.reduced_rtcp(offer),
             cname: cname.as_bytes().try_into().unwrap_or_default(),
-            media: None,
         };
         Ok(self.settle(
             now,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::ids::{PathId, SessionId};
 use crate::rtcp::schedule::SLACK;
 use crate::server::Server;
-use crate::server::sessions::{Peer, SILENCE_MAX, Session};
+use crate::server::sessions::{Peer, SILENCE_MAX};
 use crate::stats::EndReason;
 use crate::time::{Deadline, Reason};
 
@@ -142,7 +142,7 @@ impl Server {
 
     /// Notes when a session wants its turn.
     pub(super) fn schedule(&mut self, id: SessionId) {
-        let deadline = self.sessions.get(id).and_then(Session::deadline);
+        let deadline = self.sessions.deadline(id);
         self.deadlines
             .set(Owner::Session(id.slot).number(), deadline);
     }
