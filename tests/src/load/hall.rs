@@ -218,6 +218,10 @@ impl Hall {
                     continue;
                 }
                 seat.viewer.handle_datagram_from(now, train.from, datagram);
+                // The keys of a handshake are needed for what comes behind it.
+                if !seat.was_connected {
+                    seat.speak(now, &mut self.send, &mut self.watch.totals);
+                }
             }
         }
         if seat.viewer.poll_timeout() != seat.wake {
@@ -230,22 +234,7 @@ impl Hall {
         let Some(seat) = self.seats.get_mut(number) else {
             return;
         };
-        while let Some(len) = seat.viewer.poll_transmit(now, &mut self.send) {
-            let Some(server) = seat.viewer.server() else {
-                break;
-            };
-            // What a full socket refuses is lost, as on a bad way.
-            let _ = seat.socket.send(&self.send[..len], server);
-        }
-        let is_connected = seat.viewer.is_connected();
-        if is_connected && !seat.was_connected {
-            let took = now.saturating_duration_since(seat.asked);
-            seat.milestones.connected.get_or_insert(took);
-            self.watch.totals.connected += 1;
-        } else if !is_connected && seat.was_connected {
-            self.watch.totals.connected -= 1;
-        }
-        seat.was_connected = is_connected;
+        seat.speak(now, &mut self.send, &mut self.watch.totals);
         let wake = seat.viewer.poll_timeout();
         if wake != seat.wake {
             if let Some(at) = std::mem::replace(&mut seat.wake, wake) {
@@ -316,6 +305,26 @@ impl Hall {
 }
 
 impl Seat {
+    /// Sends what the viewer has to say.
+    fn speak(&mut self, now: Instant, buffer: &mut [u8], totals: &mut Totals) {
+        while let Some(len) = self.viewer.poll_transmit(now, buffer) {
+            let Some(server) = self.viewer.server() else {
+                break;
+            };
+            // What a full socket refuses is lost, as on a bad way.
+            let _ = self.socket.send(&buffer[..len], server);
+        }
+        let is_connected = self.viewer.is_connected();
+        if is_connected && !self.was_connected {
+            let took = now.saturating_duration_since(self.asked);
+            self.milestones.connected.get_or_insert(took);
+            totals.connected += 1;
+        } else if !is_connected && self.was_connected {
+            totals.connected -= 1;
+        }
+        self.was_connected = is_connected;
+    }
+
     /// Counts a datagram of media, and opens it if it is one of the sample. Whether it is to be thrown
     /// away.
     fn is_lost(&mut self, arrived: Instant, datagram: &[u8], watch: &mut Watch) -> bool {

@@ -338,12 +338,13 @@ impl<'a> Crowd<'a> {
 
     /// Sends the offers that are due, and no more than can be under way.
     fn ask(&mut self, now: Instant, hall: &mut Hall) -> Result<(), String> {
+        let since = (now - self.started).as_secs_f64();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a number of viewers"
+            reason = "a number of viewers, and what is too large saturates"
         )]
-        let due = ((now - self.started).as_secs_f64() * self.plan.join_rate) as usize + 1;
+        let due = ((since * self.plan.join_rate) as usize).saturating_add(1);
         let due = match self.plan.join_rate.is_finite() {
             true => due.min(self.plan.viewers),
             false => self.plan.viewers,

@@ -57,12 +57,12 @@ impl Endpoint {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(url: &str, token: Option<String>) -> Result<Self, String> {
-        let uri: Uri = url
-            .parse()
-            .map_err(|error| format!("{url} is no URL: {error}"))?;
-        match uri.scheme_str() {
-            Some("http" | "https") if uri.host().is_some() => Ok(Self { uri, token }),
-            _ => Err(format!(
+        let uri = url.parse::<Uri>().ok();
+        let is_usable =
+            |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        match uri.filter(is_usable) {
+            Some(uri) => Ok(Self { uri, token }),
+            None => Err(format!(
                 "{url} cannot be used: give a whole URL, http://127.0.0.1:8889/live/whep say"
             )),
         }
@@ -192,8 +192,10 @@ fn post(agent: &Agent, endpoint: &Endpoint, offer: &str) -> Result<Session, Stri
     let body = response.body_mut().read_to_string().map_err(failed)?;
     if status != StatusCode::CREATED {
         let said: String = body.trim().chars().take(REFUSAL_LEN_MAX).collect();
-        let what = advice(status);
-        return Err(format!("POST {uri}: {status}: {said}{what}"));
+        return Err(match said.is_empty() {
+            true => format!("POST {uri}: {status}{}", advice(status)),
+            false => format!("POST {uri}: {status}: {said}"),
+        });
     }
     let location = location.and_then(|location| absolute(uri, location.to_str().ok()?));
     Ok((location, body))
