@@ -1,4 +1,4 @@
-//! What the tests share: clients on str0m and light ones, the server in memory, real peers.
+//! What the tests share: clients on str0m and light ones, the server in memory, real peers, other servers.
 
 pub mod client;
 pub mod errors;
@@ -11,6 +11,7 @@ pub mod observer;
 pub mod peer;
 pub mod process;
 pub mod relay;
+pub mod rival;
 pub mod stage;
 pub mod web;
 pub mod wire;
