@@ -156,7 +156,7 @@ impl Server {
             .collect();
         let viewer = Viewer {
             path: path_id,
-            control: Control::new(now, &self.shared, credentials),
+            control: Box::new(Control::new(now, &self.shared, credentials)),
             lanes,
             reduced_reports: plan.reduced_rtcp(offer),
             cname: cname.as_bytes().try_into().unwrap_or_default(),

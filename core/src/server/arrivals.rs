@@ -172,9 +172,9 @@ impl Server {
 
     /// A viewer's RTCP. Returns whether it was of use.
     fn arrive_feedback(&mut self, now: Instant, id: SessionId, contents: &[u8]) -> bool {
-        let Some((_, media)) = self
+        let Some(media) = self
             .sessions
-            .viewer_mut(id)
+            .media_mut(id)
             .filter(|_| rtcp::is_rtcp(contents))
         else {
             return false;
@@ -254,7 +254,7 @@ impl Server {
             control::Progress::Selected(route) => {
                 self.move_viewer(id, route);
                 // What left by the old route meanwhile is lost, mostly for good.
-                if self.sessions.viewer_mut(id).is_some() {
+                if self.sessions.media_mut(id).is_some() {
                     self.want_keyframe(now, id);
                 }
             }

@@ -125,7 +125,7 @@ impl Server {
             path: viewer.path,
             egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname, self.config.repair),
             opener,
-            transport: route.transport,
+            route,
             schedule: Schedule::new(
                 now,
                 self.config.report_interval,
@@ -180,14 +180,13 @@ impl Server {
             return;
         };
         let path_id = viewer.path;
-        let Some(media) = viewer
-            .media
-            .as_mut()
-            .filter(|m| m.transport != route.transport)
-        else {
+        let Some(media) = &mut viewer.media else {
             return;
         };
-        let old = std::mem::replace(&mut media.transport, route.transport);
+        let old = std::mem::replace(&mut media.route, route).transport;
+        if old == route.transport {
+            return;
+        }
         media.repair_queued = false;
         if let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(old)) {
             audience.retire(id);

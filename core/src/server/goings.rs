@@ -40,7 +40,7 @@ impl Server {
                 }
             }
             Peer::Viewer(viewer) => {
-                let seat = viewer.media.as_ref().map(|m| m.transport);
+                let seat = viewer.media.as_ref().map(|m| m.route.transport);
                 let path = self.paths.get_mut(viewer.path);
                 if let Some(audience) = path.zip(seat).and_then(|(path, seat)| path.audience(seat))
                 {
@@ -150,11 +150,10 @@ impl Server {
             }
             Peer::Viewer(viewer) => {
                 let path = self.paths.get(viewer.path);
-                if let (Some(media), Some(path), Some(route)) =
-                    (&mut viewer.media, path, viewer.control.selected())
+                if let (Some(media), Some(path)) = (&mut viewer.media, path)
                     && let Some(goodbye) = media.egress.goodbye(now, &self.clock, path)
                 {
-                    last.push((route, goodbye));
+                    last.push((media.route, goodbye));
                 }
                 viewer.control.close();
                 while let Some(progress) = viewer.control.poll(&mut self.scratch) {

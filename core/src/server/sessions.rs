@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::control::Control;
 use crate::egress::{Egress, LaneConfig};
 use crate::ice::Ice;
-use crate::ids::{PathId, SessionId, SourceId, TransportId, WatcherId};
+use crate::ids::{PathId, SessionId, SourceId, WatcherId};
 use crate::ingest::Ingest;
 use crate::ingest::feed::Feed;
 use crate::media::MediaKind;
@@ -70,7 +70,8 @@ pub(super) struct Publisher {
 #[derive(Debug)]
 pub(super) struct Viewer {
     pub(super) path: PathId,
-    pub(super) control: Control,
+    /// Apart: what follows is visited for every train, and this is large.
+    pub(super) control: Box<Control>,
     pub(super) lanes: heapless::Vec<LaneConfig, 2>,
     /// Reduced-size RTCP was negotiated.
     pub(super) reduced_reports: bool,
@@ -85,8 +86,9 @@ pub(super) struct Media {
     pub(super) path: PathId,
     pub(super) egress: Egress,
     pub(super) opener: Opener,
-    /// The audience it sits in.
-    pub(super) transport: TransportId,
+    /// Where everything goes, which the peer nominated. Its transport is that of the audience it sits
+    /// in.
+    pub(super) route: Route,
     /// When its sender reports are due.
     pub(super) schedule: Schedule,
     /// They wait for their turn to be sent.
@@ -251,13 +253,10 @@ impl Sessions {
         self.slab.get_mut(id.index()).filter(|s| s.id == id)
     }
 
-    /// A connected viewer.
-    pub(super) fn viewer_mut(&mut self, id: SessionId) -> Option<(&mut Control, &mut Media)> {
+    /// What a connected viewer has.
+    pub(super) fn media_mut(&mut self, id: SessionId) -> Option<&mut Media> {
         match &mut self.get_mut(id)?.peer {
-            Peer::Viewer(viewer) => {
-                let Viewer { control, media, .. } = viewer.as_mut();
-                media.as_mut().map(|media| (control, media))
-            }
+            Peer::Viewer(viewer) => viewer.media.as_mut(),
             _ => None,
         }
     }

@@ -86,8 +86,8 @@ impl Server {
 
     /// Notes that a viewer's reports are due, if they are.
     fn report(&mut self, now: Instant, id: SessionId, until: Instant) {
-        let viewer = self.sessions.viewer_mut(id);
-        let Some((_, media)) = viewer.filter(|(_, media)| media.schedule.due() <= until) else {
+        let media = self.sessions.media_mut(id);
+        let Some(media) = media.filter(|media| media.schedule.due() <= until) else {
             return;
         };
         // Drawn for a report and not for every turn: how many turns a session has depends on what
@@ -100,7 +100,7 @@ impl Server {
         if std::mem::replace(&mut media.report_queued, true) {
             return;
         }
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.transport.0)) {
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.route.transport.0)) {
             outbox.reports.push_back(id);
         }
     }
