@@ -45,7 +45,7 @@ mod linux {
 
     use super::contestant::{Contestant, INTERVAL, Kind, PACKETS, Slice};
     use super::plot::{self, Curve};
-    use super::symbols::is_scheduling;
+    use super::symbols::scheduling;
     use super::{loops, pipe, tasks};
 
     const KINDS: [Kind; 7] = [
@@ -202,11 +202,7 @@ mod linux {
         let (mut all, mut met) = (0, HashMap::<String, u64>::new());
         profile.finish(|line| {
             all += 1;
-            // An address, and the function that is there.
-            let function = line
-                .split_once(' ')
-                .map_or("", |(_, function)| function.trim());
-            if is_scheduling(function) {
+            if let Some(function) = scheduling(line) {
                 *met.entry(function.to_owned()).or_default() += 1;
             }
         });

@@ -4,7 +4,7 @@
 //! costs in between is left out, on all sides.
 
 /// The kernel's, by how their names begin.
-const KERNEL: [&str; 52] = [
+const KERNEL: &[&str] = &[
     // epoll, eventfd, timerfd.
     "ep_",
     "__ep_",
@@ -25,8 +25,13 @@ const KERNEL: [&str; 52] = [
     "pick_task",
     "pick_eevdf",
     "__pick_eevdf",
-    "enqueue_",
-    "dequeue_",
+    "enqueue_task",
+    "enqueue_entity",
+    "__enqueue_entity",
+    "enqueue_hrtimer",
+    "dequeue_task",
+    "dequeue_entit",
+    "__dequeue_entity",
     "try_to_wake_up",
     "ttwu_",
     "select_task_rq",
@@ -64,7 +69,7 @@ const KERNEL: [&str; 52] = [
 ];
 
 /// Of Rust programs and their C library, by any part of their names.
-const RUST: [&str; 21] = [
+const RUST: &[&str] = &[
     "mio::",
     "polling::",
     "async_io::",
@@ -89,7 +94,7 @@ const RUST: [&str; 21] = [
 ];
 
 /// Of the Go runtime, by how their names go on after `runtime.`.
-const GO: [&str; 58] = [
+const GO: &[&str] = &[
     "schedule",
     "findRunnable",
     "stealWork",
@@ -150,11 +155,21 @@ const GO: [&str; 58] = [
     "asyncPreempt",
 ];
 
-/// Whether a sample in this function is one of scheduling.
-pub(super) fn is_scheduling(function: &str) -> bool {
-    if let Some(go) = function.strip_prefix("runtime.") {
-        return GO.iter().any(|begin| go.starts_with(begin));
-    }
-    KERNEL.iter().any(|begin| function.starts_with(begin))
-        || RUST.iter().any(|part| function.contains(part))
+/// Where the kernel's addresses begin.
+const KERNEL_ADDRESS: &str = "ffff";
+
+/// This program's own names: the loops and tasks that do the work.
+const OWN: &str = "scheduler::";
+
+/// The function of a sample, which is an address and a name, if that is one of scheduling.
+pub(super) fn scheduling(sample: &str) -> Option<&str> {
+    let (address, function) = sample.trim().split_once(' ')?;
+    let is_listed = if address.starts_with(KERNEL_ADDRESS) {
+        KERNEL.iter().any(|begin| function.starts_with(begin))
+    } else if let Some(go) = function.strip_prefix("runtime.") {
+        GO.iter().any(|begin| go.starts_with(begin))
+    } else {
+        !function.starts_with(OWN) && RUST.iter().any(|part| function.contains(part))
+    };
+    is_listed.then_some(function)
 }
