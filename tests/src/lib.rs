@@ -4,6 +4,7 @@ pub mod bench;
 pub mod client;
 pub mod errors;
 pub mod light;
+pub mod load;
 pub mod memory;
 #[cfg(target_os = "linux")]
 pub mod namespace;

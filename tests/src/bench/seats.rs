@@ -60,23 +60,42 @@ impl Seats {
         };
         while seats.seats.len() < count {
             for _ in 0..WAVE.min(count - seats.seats.len()) {
-                let mut viewer = Viewer::default();
-                let answer = ask(&viewer.offer());
-                let accepted = viewer.accept_answer(Instant::now(), &answer);
+                let mut seat = Seat::new(local);
+                let answer = ask(&seat.viewer.offer());
+                let accepted = seat.viewer.accept_answer(Instant::now(), &answer);
                 accepted.unwrap_or_else(|error| panic!("{error} in {answer}"));
-                let socket = UdpSocket::bind((local, 0)).expect("an address of this machine");
-                socket.set_nonblocking(true).expect("a socket that is open");
-                seats.seats.push(Seat { viewer, socket });
+                seats.seats.push(seat);
             }
             seats.connect();
         }
-        for (n, seat) in seats.seats.iter().enumerate() {
+        seats.deafen();
+        seats.keep();
+        seats
+    }
+
+    /// As many sockets of which no server knows yet.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such address.
+    #[must_use]
+    pub fn strangers(local: IpAddr, count: usize) -> Self {
+        let seats = Self {
+            seats: std::iter::repeat_with(|| Seat::new(local))
+                .take(count)
+                .collect(),
+            buffer: vec![0; BUFFER_LEN],
+        };
+        seats.deafen();
+        seats
+    }
+
+    fn deafen(&self) {
+        for (n, seat) in self.seats.iter().enumerate() {
             let room = if n == 0 { WITNESS_ROOM } else { 0 };
             let set = SockRef::from(&seat.socket).set_recv_buffer_size(room);
             set.expect("a size that the system changes to its liking");
         }
-        seats.keep();
-        seats
     }
 
     fn connect(&mut self) {
@@ -126,11 +145,21 @@ impl Seats {
 
     /// What the witness has got since the last time that this, or [`keep`](Self::keep), was called.
     pub fn heard(&mut self) -> Heard {
-        self.seats[0].turn(&mut self.buffer)
+        let witness = self.seats.first_mut();
+        witness.map_or_else(Heard::default, |seat| seat.turn(&mut self.buffer))
     }
 }
 
 impl Seat {
+    fn new(local: IpAddr) -> Self {
+        let socket = UdpSocket::bind((local, 0)).expect("an address of this machine");
+        socket.set_nonblocking(true).expect("a socket that is open");
+        Self {
+            viewer: Viewer::default(),
+            socket,
+        }
+    }
+
     /// Sends what is due. Media is counted, and nothing else is done about it: it would be missed.
     fn turn(&mut self, buffer: &mut [u8]) -> Heard {
         let now = Instant::now();

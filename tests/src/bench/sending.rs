@@ -100,6 +100,37 @@ impl<A: Aead> Bare<A> {
     }
 }
 
+/// Sends datagrams to one address, by as few system calls as the system can do with.
+///
+/// # Errors
+///
+/// The system did not send.
+pub fn send_together(
+    socket: &UdpSocket,
+    to: SocketAddr,
+    datagrams: &[impl AsRef<[u8]>],
+) -> io::Result<()> {
+    let to = to.as_any();
+    let parts: Vec<_> = datagrams
+        .iter()
+        .map(|datagram| [IoSlice::new(datagram.as_ref())])
+        .collect();
+    let mut none: Vec<_> = std::iter::repeat_with(SendAncillaryBuffer::default)
+        .take(parts.len())
+        .collect();
+    let mut messages: Vec<_> = parts
+        .iter()
+        .zip(&mut none)
+        .map(|(part, none)| MMsgHdr::new_with_addr(&to, part, none))
+        .collect();
+    let mut left = &mut messages[..];
+    while !left.is_empty() {
+        let sent = sendmmsg(socket, left, SendFlags::empty())?;
+        left = &mut left[sent..];
+    }
+    Ok(())
+}
+
 /// Has the system cut what is longer into segments.
 fn set_segment(socket: &UdpSocket, len: usize) -> io::Result<()> {
     let value = libc::c_int::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
