@@ -278,6 +278,14 @@ mod linux {
         report("compare", &format!("{head}{}", table(&rows)));
     }
 
+    /// `-`: no packet of the sample had a time in it.
+    fn ms(time: f64) -> String {
+        match time.is_nan() {
+            true => "-".to_owned(),
+            false => format!("{time:.2} ms"),
+        }
+    }
+
     fn table(rows: &[(String, f64, Vec<Outcome>)]) -> Table {
         let mut table = Table::new(&[
             "server",
@@ -298,8 +306,8 @@ mod linux {
                 format!("{:.2}", of(|o| o.cpu_s)),
                 format!("{:.2}", of(|o| o.cores)),
                 format!("{:.0} KB", of(|o| o.memory_kb)),
-                format!("{:.2} ms", of(|o| o.latency_ms[0])),
-                format!("{:.2} ms", of(|o| o.latency_ms[1])),
+                ms(of(|o| o.latency_ms[0])),
+                ms(of(|o| o.latency_ms[1])),
                 format!("{:.0}", of(|o| o.lost)),
                 format!("{:.1} %", of(|o| o.delivered) * 100.0),
             ]);

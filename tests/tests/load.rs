@@ -1,9 +1,10 @@
-//! `kvill-load` against the server, by both of its binaries, and against nobody.
+//! `kvill-load` against the server, by both of its binaries, against another one, and against nobody.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kvill_tests::process::{BINARIES, Kvill};
+use kvill_tests::rival::Rival;
 use serde_json::Value;
 
 const VIEWERS: u64 = 10;
@@ -129,6 +130,18 @@ fn what_is_thrown_away_is_repaired() {
         );
         assert!(count(&report, &["packets", "repairs"]) > 0, "{report:#}");
     }
+}
+
+#[test]
+fn viewers_of_another_stack_get_all_that_was_published() {
+    let Some(pion) = Rival::pion() else { return };
+    let json = Kept::new("pion.json");
+    let (whip, whep) = (pion.whip(), pion.whep());
+    let urls = ["--whip", &whip, "--whep", &whep, "--json", json.name()];
+    let output = load(&[&LIGHT[..], &urls].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    check(&serde_json::from_str(&json.text()).expect("JSON"));
 }
 
 #[test]

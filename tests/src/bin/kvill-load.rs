@@ -136,7 +136,7 @@ enum CodecName {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = arguments.plan().and_then(|plan| {
-        let report = run(&plan, say)?;
+        let report = run(&plan, |moment| say(&moment))?;
         arguments.keep(&report)
     });
     match result {
@@ -149,7 +149,7 @@ fn main() -> ExitCode {
 }
 
 /// A second's line, on standard error: standard output is for what it came to.
-fn say(moment: Moment<'_>) {
+fn say(moment: &Moment<'_>) {
     if let Moment::Second(second) = moment {
         let _ = writeln!(io::stderr(), "{second}");
     }

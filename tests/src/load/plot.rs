@@ -14,6 +14,9 @@ const SIZE: (u32, u32) = (900, 900);
 const GREEN: RGBColor = RGBColor(0, 128, 0);
 const GREY: RGBColor = RGBColor(96, 96, 96);
 
+/// A name, a colour, and what is drawn.
+type Row = (&'static str, RGBColor, fn(&Second) -> f64);
+
 /// Writes an SVG.
 ///
 /// # Errors
@@ -26,7 +29,7 @@ fn try_draw(path: &Path, seconds: &[Second]) -> Result<(), Box<dyn std::error::E
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     #[expect(clippy::cast_precision_loss, reason = "for the eye")]
-    let rows: [(&str, RGBColor, fn(&Second) -> f64); 4] = [
+    let rows: [Row; 4] = [
         ("viewers connected", BLUE, |second| second.connected as f64),
         ("Mbit/s delivered", GREEN, |second| second.bits as f64 / 1e6),
         ("median forward latency, ms", RED, |second| {
