@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::peer::{find, peers, skipped};
 use crate::process::{self, Process};
@@ -17,6 +18,14 @@ const LOOPBACK: &str = "127.0.0.1:0";
 /// The program on Pion, and what it is made of.
 const PION: &str = "pion/kvill-pion";
 const PION_SOURCES: [&str; 3] = ["pion/main.go", "pion/go.mod", "pion/go.sum"];
+
+/// MediaMTX as its script builds it, and how it is configured.
+const MEDIAMTX: &str = "mediamtx/mediamtx";
+const MEDIAMTX_CONFIGURATION: &str = "mediamtx/mediamtx.yml";
+
+/// How long MediaMTX, which does not say that it is ready, may take until it is.
+const START_TIME: Duration = Duration::from_secs(10);
+const START_POLL: Duration = Duration::from_millis(10);
 
 /// What goes below `path` at any server here: what it serves.
 const PATH: &str = "live";
@@ -50,6 +59,54 @@ impl Rival {
         let mut command = Command::new(program);
         command.args(["-http", http, "-udp", udp]);
         Some(Self::start("Pion", &mut command))
+    }
+
+    /// MediaMTX with nothing but WebRTC, on free ports of 127.0.0.1. `tests/peers/mediamtx/build`
+    /// builds it, which takes minutes: so that is left to somebody who asks for it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn mediamtx() -> Option<Self> {
+        let free = || {
+            let socket = TcpListener::bind(LOOPBACK).and_then(|socket| socket.local_addr());
+            socket.expect("a port is free").to_string()
+        };
+        Self::mediamtx_at(&free(), &free())
+    }
+
+    /// As [`mediamtx`](Self::mediamtx), at other addresses, whose ports are not 0.
+    ///
+    /// # Panics
+    /// As [`mediamtx`](Self::mediamtx).
+    #[must_use]
+    pub fn mediamtx_at(http: &str, udp: &str) -> Option<Self> {
+        let program = peers().join(MEDIAMTX);
+        if !program.is_file() {
+            eprintln!("without MediaMTX: tests/peers/mediamtx/build makes it");
+            return None;
+        }
+        let mut command = Command::new(program);
+        command
+            .arg(peers().join(MEDIAMTX_CONFIGURATION))
+            .env("MTX_WEBRTCADDRESS", http)
+            .env("MTX_WEBRTCLOCALUDPADDRESS", udp)
+            .stdin(Stdio::null());
+        let mut process = Process::start("MediaMTX", &mut command);
+        let deadline = Instant::now() + START_TIME;
+        while TcpStream::connect(http).is_err() {
+            let has_ended = process.wait(START_POLL).is_some();
+            assert!(
+                !has_ended && Instant::now() < deadline,
+                "MediaMTX does not listen\n{}",
+                process.log()
+            );
+        }
+        Some(Self {
+            name: "MediaMTX",
+            process,
+            url: format!("http://{http}"),
+        })
     }
 
     fn start(name: &'static str, command: &mut Command) -> Self {
