@@ -177,8 +177,8 @@ fn built_pion() -> Option<PathBuf> {
     let program = peers().join(PION);
     let written = |file: &Path| fs::metadata(file).and_then(|data| data.modified()).ok();
     let made = written(&program);
-    let is_new = |source: &&str| written(&peers().join(source)) > made;
-    if made.is_some() && !PION_SOURCES.iter().any(|source| is_new(&source)) {
+    let is_new = |source: &str| written(&peers().join(source)) > made;
+    if made.is_some() && !PION_SOURCES.into_iter().any(is_new) {
         return Some(program);
     }
     let Some(go) = go() else {
