@@ -123,10 +123,11 @@ function prepare() {
     const onPicture = (_, { expectedDisplayTime, receiveTime }) => {
       video.requestVideoFrameCallback(onPicture);
       const ticks = read(video);
-      if (ticks === null) {
+      const since = (time) => (((time * TICKS_PER_MS - ticks + 1.5 * RANGE) % RANGE) - RANGE / 2) / TICKS_PER_MS;
+      // A page that is late may see the next picture already, which had not come by then.
+      if (ticks === null || since(receiveTime) < 0) {
         window.seen.misread += 1;
       } else {
-        const since = (time) => ((time * TICKS_PER_MS - ticks + RANGE) % RANGE) / TICKS_PER_MS;
         window.seen.display.push(since(expectedDisplayTime));
         window.seen.receive.push(since(receiveTime));
       }
