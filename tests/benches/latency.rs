@@ -87,10 +87,11 @@ fn table(result: &Value, rounds: &str, seconds: &str) -> String {
     let direct = &ways[0];
     let mut table = format!(
         "Latency in Chromium {}, 640x360 VP8, {rounds} turns of {seconds} s each: from the capture of \
-         a picture until it is received, and until it is displayed, in ms\n\
-         | way | pictures | received: p50 | p99 | max | p50 by turn | more than directly | displayed: \
+         a picture until it is received, and until it is displayed, in ms; \
+         and how long Chromium's jitter buffer held it, by the median turn\n\
+         | way | pictures | received: p50 | p99 | max | p50 by turn | more than directly | held | displayed: \
          p50 | p99 | max | more than directly |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n",
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         result["chromium"].as_str().unwrap_or("?"),
     );
     for way in ways {
@@ -110,10 +111,11 @@ fn table(result: &Value, rounds: &str, seconds: &str) -> String {
         // A string takes whatever is written to it.
         let _ = writeln!(
             table,
-            "| {} | {} | {received} | {low:.1} to {high:.1} | {received_more:+.1} | {displayed} | \
+            "| {} | {} | {received} | {low:.1} to {high:.1} | {received_more:+.1} | {:.1} | {displayed} | \
              {displayed_more:+.1} |",
             way["name"].as_str().unwrap_or("?"),
             way["display"]["count"],
+            number(&way["held"], "median"),
         );
     }
     table

@@ -26,7 +26,7 @@ const ways = [
     const [name, base] = server.split('=');
     return { name, base };
   }),
-].map((way) => ({ ...way, display: [], receive: [], rounds: [], misread: 0 }));
+].map((way) => ({ ...way, display: [], receive: [], rounds: [], held: [], misread: 0 }));
 
 const site = createServer((_, response) => {
   response.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html>');
@@ -43,18 +43,19 @@ try {
     for (const way of round % 2 === 0 ? ways : [...ways].reverse()) {
       const url = way.base === null ? null : `${way.base}/${PATH}`;
       await page.evaluate(connect, url);
-      const { display, receive, misread } = await page.evaluate(measure, { settle: SETTLE_MS, length: Number(seconds) * 1000 });
+      const { display, receive, misread, held } = await page.evaluate(measure, { settle: SETTLE_MS, length: Number(seconds) * 1000 });
       await page.evaluate(disconnect, url);
       way.display.push(...display);
       way.receive.push(...receive);
       way.rounds.push(summary(receive).median);
+      way.held.push(held);
       way.misread += misread;
     }
   }
   console.log(JSON.stringify({
     chromium: browser.version(),
-    ways: ways.map(({ name, display, receive, rounds: medians, misread }) =>
-      ({ name, display: summary(display), receive: summary(receive), rounds: medians, misread })),
+    ways: ways.map(({ name, display, receive, held, rounds: medians, misread }) =>
+      ({ name, display: summary(display), receive: summary(receive), held: summary(held), rounds: medians, misread })),
   }));
 } catch (error) {
   throw new Error(`${error.message}\n  console: ${complaints.join('; ') || 'silent'}`);
@@ -123,10 +124,11 @@ function prepare() {
     const onPicture = (_, { expectedDisplayTime, receiveTime }) => {
       video.requestVideoFrameCallback(onPicture);
       const ticks = read(video);
-      if (ticks === null) {
+      const since = (time) => (((time * TICKS_PER_MS - ticks + 1.5 * RANGE) % RANGE) - RANGE / 2) / TICKS_PER_MS;
+      // A page that is late may see the next picture already, which had not come by then.
+      if (ticks === null || since(receiveTime) < 0) {
         window.seen.misread += 1;
       } else {
-        const since = (time) => ((time * TICKS_PER_MS - ticks + RANGE) % RANGE) / TICKS_PER_MS;
         window.seen.display.push(since(expectedDisplayTime));
         window.seen.receive.push(since(receiveTime));
       }
@@ -192,12 +194,19 @@ async function connect(url) {
   await until(() => window.seen.display.length > 0);
 }
 
-/** Runs within the page: how old pictures were when they had come, and when they were shown. */
+/** Runs within the page: how old pictures were when they had come, and when they were shown; and how long the jitter buffer held them. */
 async function measure({ settle, length }) {
   await new Promise((resolve) => { setTimeout(resolve, settle); });
+  const buffer = async () => {
+    const report = await window.ends[1].getStats();
+    return [...report.values()].find(({ type }) => type === 'inbound-rtp');
+  };
+  const before = await buffer();
   window.seen = { display: [], receive: [], misread: 0 };
   await new Promise((resolve) => { setTimeout(resolve, length); });
-  return window.seen;
+  const after = await buffer();
+  const between = (name) => after[name] - before[name];
+  return { ...window.seen, held: (1000 * between('jitterBufferDelay')) / between('jitterBufferEmittedCount') };
 }
 
 /** Runs within the page. */
