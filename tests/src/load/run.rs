@@ -22,6 +22,9 @@ const FILES: u64 = 100;
 /// Between two looks at what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Between two looks at all viewers, for those whose session is over.
+const GIVE_UP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What is to be done.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -102,7 +105,8 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, Stri
         // Fails only where the hall is gone.
         let _ = waker.wake();
     };
-    let desk = Desk::new(plan.offers.max(1), plan.patience, plan.is_insecure, wake);
+    let (threads, is_expected) = (plan.offers.max(1), !plan.publish.is_empty());
+    let desk = Desk::new(threads, plan.patience, plan.is_insecure, is_expected, wake);
     let desk = desk.map_err(system)?;
     let mut stage = Stage::default();
     let mut crowd = Crowd::new(plan, &desk)?;
@@ -312,6 +316,7 @@ struct Crowd<'a> {
     ways: Vec<(IpAddr, IpAddr)>,
     asked: usize,
     answered: usize,
+    next_give_up: Instant,
     failures: BTreeMap<String, usize>,
     sessions: Vec<String>,
 }
@@ -331,6 +336,7 @@ impl<'a> Crowd<'a> {
             ways: plan.watch.iter().map(way).collect::<Result<_, String>>()?,
             asked: 0,
             answered: 0,
+            next_give_up: Instant::now(),
             failures: BTreeMap::new(),
             sessions: Vec::new(),
         })
@@ -375,6 +381,10 @@ impl<'a> Crowd<'a> {
     }
 
     fn give_up(&mut self, now: Instant, hall: &mut Hall) {
+        if now < self.next_give_up {
+            return;
+        }
+        self.next_give_up = now + GIVE_UP_INTERVAL;
         let since = now.checked_sub(self.plan.patience).unwrap_or(now);
         for why in hall.give_up(since) {
             *self.failures.entry(why).or_default() += 1;

@@ -11,6 +11,12 @@ use ureq::http::{StatusCode, Uri, header};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Error};
 
+/// A stream that has just been published may need so long until it can be watched.
+const STREAM_TIME: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it can.
+const STREAM_POLL: Duration = Duration::from_millis(100);
+
 /// How much of a refusal is shown.
 const REFUSAL_LEN_MAX: usize = 300;
 
@@ -83,11 +89,13 @@ impl Endpoint {
 }
 
 impl Desk {
-    /// So many threads; `wake` is called when there is an answer. A response may take `patience`.
+    /// So many threads; `wake` is called when there is an answer. A response may take `patience`, and
+    /// a stream that is not there may still come if it is expected.
     pub(super) fn new(
         threads: usize,
         patience: Duration,
         is_insecure: bool,
+        is_expected: bool,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let tls = TlsConfig::builder().disable_verification(is_insecure);
@@ -107,7 +115,8 @@ impl Desk {
             let (queue, agent) = (Arc::clone(&queue), agent.clone());
             let (answers, wake) = (answers_in.clone(), Arc::clone(&wake));
             let thread = thread::Builder::new().name("offers".to_owned());
-            running.push(thread.spawn(move || work(&queue, &agent, &answers, &*wake))?);
+            running
+                .push(thread.spawn(move || work(&queue, &agent, is_expected, &answers, &*wake))?);
         }
         Ok(Self {
             tasks,
@@ -133,7 +142,7 @@ impl Desk {
         endpoint: &Endpoint,
         offer: &str,
     ) -> Result<Session, String> {
-        post(&self.agent, endpoint, offer)
+        post(&self.agent, endpoint, offer).map_err(|refused| refused.why)
     }
 
     /// Has a session ended.
@@ -156,13 +165,33 @@ impl Desk {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Task>>, agent: &Agent, answers: &Sender<Answered>, wake: &dyn Fn()) {
+fn work(
+    queue: &Mutex<Receiver<Task>>,
+    agent: &Agent,
+    is_expected: bool,
+    answers: &Sender<Answered>,
+    wake: &dyn Fn(),
+) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(task) = next() {
         match task {
             Task::Offer(who, endpoint, offer) => {
                 let asked = Instant::now();
-                let result = post(agent, &endpoint, &offer);
+                let mut result = post(agent, &endpoint, &offer);
+                while is_expected
+                    && asked.elapsed() < STREAM_TIME
+                    && matches!(
+                        result,
+                        Err(Refused {
+                            is_missing: true,
+                            ..
+                        })
+                    )
+                {
+                    thread::sleep(STREAM_POLL);
+                    result = post(agent, &endpoint, &offer);
+                }
+                let result = result.map_err(|refused| refused.why);
                 // Nobody waits any more when the run is over.
                 let _ = answers.send(Answered { who, asked, result });
                 wake();
@@ -179,22 +208,35 @@ fn work(queue: &Mutex<Receiver<Task>>, agent: &Agent, answers: &Sender<Answered>
     }
 }
 
-fn post(agent: &Agent, endpoint: &Endpoint, offer: &str) -> Result<Session, String> {
+/// An offer came to nothing.
+struct Refused {
+    /// There is no such stream.
+    is_missing: bool,
+    why: String,
+}
+
+fn post(agent: &Agent, endpoint: &Endpoint, offer: &str) -> Result<Session, Refused> {
     let uri = &endpoint.uri;
     let mut request = agent.post(uri).header("Content-Type", "application/sdp");
     if let Some(token) = &endpoint.token {
         request = request.header("Authorization", format!("Bearer {token}"));
     }
-    let failed = |error: Error| format!("POST {uri}: {}", explain(&error));
+    let failed = |error: Error| Refused {
+        is_missing: false,
+        why: format!("POST {uri}: {}", explain(&error)),
+    };
     let mut response = request.send(offer).map_err(failed)?;
     let status = response.status();
     let location = response.headers().get(header::LOCATION).cloned();
     let body = response.body_mut().read_to_string().map_err(failed)?;
     if status != StatusCode::CREATED {
         let said: String = body.trim().chars().take(REFUSAL_LEN_MAX).collect();
-        return Err(match said.is_empty() {
-            true => format!("POST {uri}: {status}{}", advice(status)),
-            false => format!("POST {uri}: {status}: {said}"),
+        return Err(Refused {
+            is_missing: status == StatusCode::NOT_FOUND,
+            why: match said.is_empty() {
+                true => format!("POST {uri}: {status}{}", advice(status)),
+                false => format!("POST {uri}: {status}: {said}"),
+            },
         });
     }
     let location = location.and_then(|location| absolute(uri, location.to_str().ok()?));
