@@ -35,6 +35,7 @@ pub(super) fn draw(file: &Path, caption: &str, curves: &[Curve]) -> Result<(), B
         .build_cartesian_2d(0.0..viewers * 1.05, 0.0..percent * 1.1)?;
     chart
         .configure_mesh()
+        .light_line_style(WHITE)
         .x_desc("viewers")
         .y_desc("% of one CPU")
         .x_label_formatter(&|viewers| format!("{viewers:.0}"))
