@@ -112,7 +112,8 @@ fn masters<'a>(
 /// Seals what one peer is sent.
 pub(crate) struct Sealer {
     rtp: Key,
-    rtcp: Key,
+    /// Apart: keys are large, and only the other is asked for with every train.
+    rtcp: Box<Key>,
     rtcp_index: u32,
 }
 
@@ -127,7 +128,7 @@ impl Sealer {
 
     /// Bytes that sealing adds to an RTCP packet.
     pub(crate) fn rtcp_overhead(&self) -> usize {
-        match self.rtcp {
+        match *self.rtcp {
             Key::Gcm(_) => gcm::RTCP_OVERHEAD,
             Key::Counter(_) => counter::RTCP_OVERHEAD,
         }
@@ -157,7 +158,7 @@ impl Sealer {
         let index = self.rtcp_index;
         self.rtcp_index += 1;
         let word = (index | E_BIT).to_be_bytes();
-        match &self.rtcp {
+        match &*self.rtcp {
             Key::Gcm(key) => key.seal_rtcp(index, word, packet),
             Key::Counter(key) => key.seal_rtcp(index, word, packet),
         }
@@ -256,7 +257,7 @@ impl Master<'_> {
     fn sealer(&self) -> Option<Sealer> {
         Some(Sealer {
             rtp: self.derive(Label::Rtp)?,
-            rtcp: self.derive(Label::Rtcp)?,
+            rtcp: Box::new(self.derive(Label::Rtcp)?),
             rtcp_index: 0,
         })
     }

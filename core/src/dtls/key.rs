@@ -4,7 +4,7 @@
 //! it, which costs more than signing with it does. A server shows the same certificate to everybody:
 //! the key that was parsed last on this thread is taken again.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -17,7 +17,7 @@ use dimpl::{CryptoError, CryptoOperation};
 pub(super) struct Keys;
 
 thread_local! {
-    static LAST: RefCell<Option<Parsed>> = const { RefCell::new(None) };
+    static LAST: Cell<Option<Parsed>> = const { Cell::new(None) };
 }
 
 struct Parsed {
@@ -27,11 +27,10 @@ struct Parsed {
 
 impl KeyProvider for Keys {
     fn load_private_key(&self, der: &[u8]) -> Result<Box<dyn SigningKey>, CryptoError> {
-        let known = LAST.with_borrow(|last| {
-            let last = last.as_ref().filter(|last| *last.der == *der)?;
-            Some(Arc::clone(&last.pair))
-        });
-        if let Some(pair) = known {
+        let last = LAST.take().filter(|last| *last.der == *der);
+        if let Some(last) = last {
+            let pair = Arc::clone(&last.pair);
+            LAST.set(Some(last));
             return Ok(Box::new(Key(pair)));
         }
         let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der) else {

@@ -124,7 +124,7 @@ impl Server {
         let media = Media {
             path: viewer.path,
             egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname, self.config.repair),
-            opener,
+            opener: Box::new(opener),
             route,
             schedule: Schedule::new(
                 now,

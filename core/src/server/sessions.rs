@@ -83,7 +83,8 @@ pub(super) struct Viewer {
 pub(super) struct Media {
     pub(super) path: PathId,
     pub(super) egress: Egress,
-    pub(super) opener: Opener,
+    /// Apart: it is large, and no train asks for it.
+    pub(super) opener: Box<Opener>,
     /// Where everything goes, which the peer nominated. Its transport is that of the audience it sits
     /// in.
     pub(super) route: Route,
