@@ -334,6 +334,7 @@ impl Server {
         let Some(track) = path.track_mut(kind) else {
             return;
         };
+        let is_part = kind == MediaKind::Video && !packet.marker;
         match track.receive(now, packet) {
             Received::Recorded { keyframe } => {
                 self.counters.packets_in += 1;
@@ -341,7 +342,7 @@ impl Server {
                     path.keyframes.on_keyframe();
                     self.schedule_path(path_id);
                 }
-                self.alert(path_id);
+                self.announce(now, path_id, kind, is_part);
             }
             Received::AwaitsKeyframe => {
                 self.counters.awaited_keyframe += 1;
@@ -351,20 +352,43 @@ impl Server {
         }
     }
 
-    /// There is something new on a path.
-    fn alert(&mut self, path_id: PathId) {
+    /// There is something new on a path. The program itself is told at once; viewers when a frame is
+    /// whole, or has taken too long for that. Sound goes with it.
+    fn announce(&mut self, now: Instant, path_id: PathId, kind: MediaKind, is_part: bool) {
         let Some(path) = self.paths.get_mut(path_id) else {
             return;
         };
+        path.watchers.alert();
+        if path.watchers.enqueue() {
+            self.watched.push_back(path_id);
+        }
+        let waits = path.held_until.is_some();
+        let hold = path.hold(self.config.hold_max).filter(|_| is_part);
+        match (waits, hold) {
+            (false, Some(hold)) => {
+                path.held_until = Some(now + hold);
+                self.schedule_path(path_id);
+            }
+            (true, Some(_)) => {}
+            (true, None) if kind == MediaKind::Audio => {}
+            (_, None) => self.alert(path_id),
+        }
+    }
+
+    /// All viewers of a path are to have what is new, and nothing is held any more.
+    pub(super) fn alert(&mut self, path_id: PathId) {
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return;
+        };
+        let was_held = path.held_until.take().is_some();
         for (outbox, (_, audience)) in self.outboxes.iter_mut().zip(path.audiences()) {
             audience.alert();
             if audience.enqueue() {
                 outbox.paths.push_back(path_id);
             }
         }
-        path.watchers.alert();
-        if path.watchers.enqueue() {
-            self.watched.push_back(path_id);
+        if was_held {
+            self.schedule_path(path_id);
         }
     }
 }

@@ -107,6 +107,10 @@ impl Server {
 
     /// Returns how many sessions ended with the path, `endings` at most.
     fn keep_up_path(&mut self, now: Instant, id: PathId, endings: usize) -> usize {
+        let held_until = self.paths.get(id).and_then(|path| path.held_until);
+        if held_until.is_some_and(|at| at <= now) {
+            self.alert(id);
+        }
         let ends = self.paths.get(id).and_then(|path| path.ends.clone());
         let Some((_, reason)) = ends.filter(|(at, _)| *at <= now) else {
             self.pass_on_keyframe_request(now, id);
@@ -152,10 +156,15 @@ impl Server {
         let deadline = self.paths.get(id).and_then(|path| {
             let asks = path.keyframes.due().filter(|_| path.publisher.is_some());
             let ends = path.ends.as_ref().map(|(at, _)| *at);
-            [(ends, Reason::Grace), (asks, Reason::Keyframe)]
-                .into_iter()
-                .filter_map(|(at, reason)| at.map(|at| Deadline { at, reason }))
-                .min_by_key(|d| d.at)
+            let held = path.held_until;
+            [
+                (ends, Reason::Grace),
+                (asks, Reason::Keyframe),
+                (held, Reason::Hold),
+            ]
+            .into_iter()
+            .filter_map(|(at, reason)| at.map(|at| Deadline { at, reason }))
+            .min_by_key(|d| d.at)
         });
         self.deadlines.set(Owner::Path(id.slot).number(), deadline);
     }
