@@ -36,6 +36,10 @@ pub struct Config {
     pub history: HistoryLimits,
     /// How much each viewer is sent again of what it lost.
     pub repair: RepairLimits,
+    /// How long a packet of video may wait for the rest of its frame, so that both leave as one train:
+    /// at most this, and as long as the audience is worth it: 5 µs for each viewer, nothing below
+    /// 100 viewers. Zero: nothing ever waits.
+    pub hold_max: Duration,
 }
 
 impl Config {
@@ -65,6 +69,7 @@ impl Config {
             ("handshake_timeout", self.handshake_timeout),
             ("report_interval", self.report_interval),
             ("publisher_grace", self.publisher_grace),
+            ("hold_max", self.hold_max),
             ("history.age", self.history.age),
         ];
         if let Some((what, _)) = bounded_time
@@ -172,6 +177,7 @@ impl Default for Config {
             publisher_grace: Duration::from_secs(30),
             history: HistoryLimits::default(),
             repair: RepairLimits::default(),
+            hold_max: Duration::from_millis(2),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod fallback;
 mod hello;
+mod key;
 mod session;
 
 use std::cell::Cell;
@@ -46,6 +47,10 @@ const _: () = assert!(QUEUE_MAX * DATAGRAM_LEN_MAX < OUTPUT_LEN);
 static CONFIG: LazyLock<Result<Arc<Config>, String>> = LazyLock::new(|| {
     // Binding requests prove an address before DTLS begins, so cookies are not needed.
     Config::builder()
+        .with_crypto_provider(dimpl::crypto::CryptoProvider {
+            key_provider: &key::Keys,
+            ..dimpl::crypto::aws_lc_rs::default_provider()
+        })
         .mtu(MTU)
         .max_queue_rx(QUEUE_MAX)
         .use_server_cookie(false)

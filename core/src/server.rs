@@ -22,6 +22,7 @@ mod paths;
 mod program;
 mod refusals;
 mod restarts;
+mod seats;
 mod sessions;
 mod sources;
 #[cfg(test)]

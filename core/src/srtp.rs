@@ -112,7 +112,8 @@ fn masters<'a>(
 /// Seals what one peer is sent.
 pub(crate) struct Sealer {
     rtp: Key,
-    rtcp: Key,
+    /// Apart: keys are large, and only the other is asked for with every train.
+    rtcp: Box<Key>,
     rtcp_index: u32,
 }
 
@@ -127,7 +128,7 @@ impl Sealer {
 
     /// Bytes that sealing adds to an RTCP packet.
     pub(crate) fn rtcp_overhead(&self) -> usize {
-        match self.rtcp {
+        match *self.rtcp {
             Key::Gcm(_) => gcm::RTCP_OVERHEAD,
             Key::Counter(_) => counter::RTCP_OVERHEAD,
         }
@@ -147,6 +148,26 @@ impl Sealer {
         }
     }
 
+    /// The same of a payload that is somewhere else: `packet` is the header and room.
+    pub(crate) fn seal_rtp_of(
+        &self,
+        ssrc: u32,
+        index: u64,
+        payload: &[u8],
+        packet: &mut [u8],
+    ) -> Option<()> {
+        match &self.rtp {
+            Key::Gcm(key) if index <= RTP_INDEX_MAX => {
+                key.seal_rtp_of(ssrc, index, payload, packet)
+            }
+            _ => {
+                let (_, rest) = packet.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
+                rest.get_mut(..payload.len())?.copy_from_slice(payload);
+                self.seal_rtp(ssrc, index, packet)
+            }
+        }
+    }
+
     /// Seals the compound RTCP packet in `packet`, whose last
     /// [`rtcp_overhead`](Self::rtcp_overhead) bytes are room. `None` once 2³¹ packets were sealed:
     /// the session is at its end then.
@@ -157,7 +178,7 @@ impl Sealer {
         let index = self.rtcp_index;
         self.rtcp_index += 1;
         let word = (index | E_BIT).to_be_bytes();
-        match &self.rtcp {
+        match &*self.rtcp {
             Key::Gcm(key) => key.seal_rtcp(index, word, packet),
             Key::Counter(key) => key.seal_rtcp(index, word, packet),
         }
@@ -256,7 +277,7 @@ impl Master<'_> {
     fn sealer(&self) -> Option<Sealer> {
         Some(Sealer {
             rtp: self.derive(Label::Rtp)?,
-            rtcp: self.derive(Label::Rtcp)?,
+            rtcp: Box::new(self.derive(Label::Rtcp)?),
             rtcp_index: 0,
         })
     }
@@ -270,7 +291,11 @@ impl Master<'_> {
         let salt = self.key_stream(salt_label);
         if self.aead {
             let key = key.get(..self.key.len())?;
-            return gcm::Key::new(key, *salt.first_chunk()?).map(Key::Gcm);
+            let aead = match label {
+                Label::Rtp => gcm::Aead::fastest(key),
+                Label::Rtcp => gcm::Aead::smallest(key),
+            }?;
+            return Some(Key::Gcm(gcm::Key::new(aead, *salt.first_chunk()?)));
         }
         let auth = self.key_stream(auth_label);
         let key = counter::Key::new(

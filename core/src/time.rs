@@ -25,6 +25,8 @@ pub enum Reason {
     Grace,
     /// A keyframe request that was held back.
     Keyframe,
+    /// A part of a frame whose rest did not come in time.
+    Hold,
     /// Sessions that end one after the other, since the server shuts down.
     Ending,
 }

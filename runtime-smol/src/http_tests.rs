@@ -35,7 +35,7 @@ fn serve(limits: Limits, mut echo: Echo) -> usize {
     while !echo.is_over() {
         let mut slept = false;
         smol::block_on(future::poll_fn(|cx| {
-            awake.0.register(cx.waker());
+            awake.register(cx.waker());
             if http.listener_wants_readable(0) && listener.is_readable() {
                 http.on_listener_readable(0);
             }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
@@ -37,11 +38,31 @@ pub(crate) struct Reactor {
 
 /// Ends the sleep from any thread.
 #[derive(Debug, Default)]
-pub(crate) struct Awake(pub(crate) AtomicWaker);
+pub(crate) struct Awake {
+    waker: AtomicWaker,
+    called: AtomicBool,
+}
+
+impl Awake {
+    /// Whoever polls from now on is woken.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether anybody has called since the last time.
+    pub(crate) fn take(&self) -> bool {
+        self.called.swap(false, Ordering::SeqCst)
+    }
+
+    pub(crate) fn call(&self) {
+        self.called.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}
 
 impl Wake for Awake {
     fn wake(self: Arc<Self>) {
-        self.0.wake();
+        self.call();
     }
 }
 
@@ -86,44 +107,55 @@ impl Reactor {
 
     /// Waits for an event or the next deadline. Whatever ends the sleep, a turn follows.
     async fn sleep(&mut self) {
-        let mut slept = false;
+        let mut rest = None;
         future::poll_fn(|cx| {
-            if slept {
-                self.note_events(cx);
-                return Poll::Ready(());
-            }
-            slept = true;
-            self.waker.0.register(cx.waker());
-            let rest = self.engine.fall_asleep();
-            let is_ready = self.note_events(cx);
-            let is_over = match rest {
-                Rest::None => {
-                    // Not at once: whoever looks for events has its turn.
-                    cx.waker().wake_by_ref();
-                    false
+            self.waker.register(cx.waker());
+            let is_over = match &rest {
+                None => {
+                    // Who called before has left something where the engine looks now.
+                    self.waker.take();
+                    let until = rest.insert(self.engine.fall_asleep());
+                    if let Rest::None = until {
+                        // Not at once: whoever looks for events has its turn.
+                        cx.waker().wake_by_ref();
+                        self.note_events(cx);
+                        return Poll::Pending;
+                    }
+                    self.note_events(cx)
                 }
-                Rest::Until(at) => self.poll_timer(cx, at) || is_ready,
-                Rest::Endless => is_ready,
+                Some(Rest::None) => {
+                    self.note_events(cx);
+                    true
+                }
+                Some(_) => self.note_events(cx) | self.waker.take(),
             };
-            if is_over {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+            match rest {
+                _ if is_over => Poll::Ready(()),
+                Some(Rest::Until(at)) if self.poll_timer(cx, at) => Poll::Ready(()),
+                _ => Poll::Pending,
             }
         })
         .await;
     }
 
+    /// Whether this time has come. Deadlines mostly move to later: a timer that is set to an earlier
+    /// time stays so, for to set it wakes the reactor, and is set again when that has come.
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
-        if self.timer_at != Some(at) {
-            self.timer_at = Some(at);
-            self.timer.set_at(at);
-        }
-        let is_due = Pin::new(&mut self.timer).poll(cx).is_ready();
-        if is_due {
+        loop {
+            let set_to = self.timer_at.filter(|set_to| *set_to <= at);
+            let set_to = set_to.unwrap_or_else(|| {
+                self.timer.set_at(at);
+                at
+            });
+            self.timer_at = Some(set_to);
+            if Pin::new(&mut self.timer).poll(cx).is_pending() {
+                return false;
+            }
             self.timer_at = None;
+            if set_to == at {
+                return true;
+            }
         }
-        is_due
     }
 
     /// Tells the engine what became ready, and has what it waits for watched. Returns whether

@@ -59,7 +59,7 @@ struct Event {
 impl Wake for Event {
     fn wake(self: Arc<Self>) {
         self.came.store(true, Ordering::SeqCst);
-        self.awake.0.wake();
+        self.awake.call();
     }
 }
 

@@ -1,217 +1,252 @@
 //! What the fan-out costs per packet and viewer, beside a bare loop that seals the same bytes.
 //!
-//! `cargo bench -p kvill-tests --bench fanout [-- --quick]`
+//! `cargo bench --workspace --bench fanout [-- --quick]`
 //!
-//! Both sides send a burst of eight packets to every viewer, into one buffer: the core by
-//! [`Server::poll_transmit`](kvill_core::Server::poll_transmit), the bare loop by copying and
-//! sealing with as many keys in the same order. Everything else that a server has to do, system
-//! calls first of all, is on neither side. They take turns, burst by burst, and the medians are
-//! compared: what the machine does beside hits both.
+//! All sides send a burst of eight packets to every viewer, into one buffer: the core by
+//! [`Server::poll_transmit`](kvill_core::Server::poll_transmit), the bare loops by copying and
+//! sealing with as many keys in the same order, each by another library. The faster one is the
+//! floor. Everything else that a server has to do, system calls first of all, is on no side. They
+//! take turns, burst by burst, and so do the numbers of viewers, round by round. Medians of CPU
+//! time are compared.
 
-use std::fmt::Write;
-use std::time::{Duration, Instant};
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::time::Duration;
 
-use kvill_core::Config;
-use kvill_core::net::TRANSMIT_BUFFER_LEN;
-use kvill_tests::client::Options;
-use kvill_tests::client::media::Packet;
-use kvill_tests::memory::{Broadcast, Crossing, Link, TRANSPORT, Way, World};
-use kvill_tests::peer::report;
-use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, Nonce, UnboundKey};
-use str0m::format::Codec;
+    use kvill_core::Config;
+    use kvill_core::net::TRANSMIT_BUFFER_LEN;
+    use kvill_tests::bench::clock::{own_cpu, own_cpu_cost, touched};
+    use kvill_tests::bench::sealing::{Aead, OVERHEAD, Viewer};
+    use kvill_tests::bench::{Table, is_quick, median};
+    use kvill_tests::client::Options;
+    use kvill_tests::client::media::Packet;
+    use kvill_tests::memory::{Broadcast, Crossing, Link, TRANSPORT, Way, World};
+    use kvill_tests::peer::report;
+    use str0m::format::Codec;
+    use str0m::media::MediaKind;
 
-const VIEWERS: [usize; 3] = [1, 100, 1000];
-const BURST: usize = 8;
-const PAYLOAD_LEN: usize = 1150;
-const RTP_HEADER_LEN: usize = 12;
+    const BURST: usize = 8;
+    const PAYLOAD_LEN: usize = 1150;
 
-/// Carries everything and reads the SRTP cipher from the servers' ServerHellos.
-#[derive(Debug, Default)]
-struct Cipher(Option<u8>);
+    type Ring = ring::aead::LessSafeKey;
+    type AwsLc = aws_lc_rs::aead::LessSafeKey;
 
-impl Link for Cipher {
-    fn carries(&mut self, crossing: &Crossing<'_>) -> bool {
-        // `use_srtp` (RFC 5764 §4.1.1) with one profile and no MKI, in a handshake record.
-        const USE_SRTP: [u8; 7] = [0, 14, 0, 5, 0, 2, 0];
-        if crossing.way == Way::ToClient && crossing.contents.first() == Some(&22) {
-            let place = crossing.contents.windows(7).position(|w| w == USE_SRTP);
-            let profile = place.and_then(|at| crossing.contents.get(at + 7));
-            self.0 = profile.copied().or(self.0);
-        }
-        true
-    }
-}
+    /// Carries everything and reads the SRTP cipher from the servers' ServerHellos.
+    #[derive(Debug, Default)]
+    struct Cipher(Option<u8>);
 
-impl Cipher {
-    /// RFC 7714 §14.2.
-    fn algorithm(&self) -> (&'static Algorithm, &'static str) {
-        match self.0 {
-            Some(7) => (&AES_128_GCM, "AES-128-GCM"),
-            Some(8) => (&AES_256_GCM, "AES-256-GCM"),
-            other => panic!("no AEAD was negotiated, but profile {other:?}"),
-        }
-    }
-}
-
-/// A viewer of the bare loop.
-struct Bare {
-    key: LessSafeKey,
-    salt: [u8; 12],
-    ssrc: [u8; 4],
-}
-
-impl Bare {
-    fn new(algorithm: &'static Algorithm) -> Self {
-        let key: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
-            .take(algorithm.key_len())
-            .collect();
-        Self {
-            key: LessSafeKey::new(UnboundKey::new(algorithm, &key).expect("a key of that length")),
-            salt: std::array::from_fn(|_| fastrand::u8(..)),
-            ssrc: fastrand::u32(..).to_be_bytes(),
-        }
-    }
-
-    /// Copies the packets behind headers, seals each, and gives the length of all.
-    fn seal(&self, packets: &[Packet], buffer: &mut [u8]) -> usize {
-        let mut at = 0;
-        for packet in packets {
-            let sealed = at + RTP_HEADER_LEN;
-            let end = sealed + packet.payload.len();
-            let index = packet.seq.to_be_bytes();
-
-            let header = &mut buffer[at..sealed];
-            header[..2].copy_from_slice(&[0x80, 96 | u8::from(packet.marker) << 7]);
-            header[2..4].copy_from_slice(&index[6..]);
-            header[4..8].copy_from_slice(&packet.timestamp.to_be_bytes());
-            header[8..].copy_from_slice(&self.ssrc);
-            let aad = Aad::from(<[u8; RTP_HEADER_LEN]>::try_from(&*header).expect("12 bytes"));
-
-            // RFC 7714 §8.1.
-            let mut nonce = self.salt;
-            for (byte, with) in nonce[2..]
-                .iter_mut()
-                .zip(self.ssrc.iter().chain(&index[2..]))
-            {
-                *byte ^= with;
+    impl Link for Cipher {
+        fn carries(&mut self, crossing: &Crossing<'_>) -> bool {
+            // `use_srtp` (RFC 5764 §4.1.1) with one profile and no MKI, in a handshake record.
+            const USE_SRTP: [u8; 7] = [0, 14, 0, 5, 0, 2, 0];
+            if crossing.way == Way::ToClient && crossing.contents.first() == Some(&22) {
+                let place = crossing.contents.windows(7).position(|w| w == USE_SRTP);
+                let profile = place.and_then(|at| crossing.contents.get(at + 7));
+                self.0 = profile.copied().or(self.0);
             }
-            buffer[sealed..end].copy_from_slice(&packet.payload);
-            let nonce = Nonce::assume_unique_for_key(nonce);
-            let payload = &mut buffer[sealed..end];
-            let tag = self
-                .key
-                .seal_in_place_separate_tag(nonce, aad, payload)
-                .expect("it fits");
-            at = end + tag.as_ref().len();
-            buffer[end..at].copy_from_slice(tag.as_ref());
-        }
-        at
-    }
-}
-
-/// The two sides of one number of viewers.
-struct Bench {
-    live: Broadcast<Cipher>,
-    bare: Vec<Bare>,
-    buffer: Vec<u8>,
-}
-
-impl Bench {
-    fn new(viewers: usize) -> Self {
-        let world = World::with_link(7, Config::default(), Cipher::default());
-        let options = Options::new(&[Codec::Vp8]);
-        let mut live = Broadcast::new(world, Codec::Vp8, viewers, &options);
-        live.keyframe(BURST, PAYLOAD_LEN);
-        live.world.settle();
-        live.check_complete();
-        live.video_sent.clear();
-        // From here on the clock stands still, and nobody notices that the clients are gone.
-        for viewer in std::mem::take(&mut live.viewers) {
-            live.world.vanish(viewer.id);
-        }
-        let (algorithm, _) = live.world.link.algorithm();
-        Self {
-            live,
-            bare: std::iter::repeat_with(|| Bare::new(algorithm))
-                .take(viewers)
-                .collect(),
-            buffer: vec![0; TRANSMIT_BUFFER_LEN],
+            true
         }
     }
 
-    /// One burst by either side: what each took.
-    fn burst(&mut self) -> [Duration; 2] {
-        self.live.delta(BURST, PAYLOAD_LEN);
-        let packets = std::mem::take(&mut self.live.video_sent);
-        for (from, contents) in self.live.world.outgoing(self.live.publisher) {
-            self.live.world.cross(Way::ToServer, from, &contents);
+    impl Cipher {
+        /// RFC 7714 §14.2.
+        fn key_len(&self) -> usize {
+            match self.0 {
+                Some(7) => 16,
+                Some(8) => 32,
+                other => panic!("no AEAD was negotiated, but profile {other:?}"),
+            }
         }
-
-        let now = self.live.world.now();
-        let server = &mut self.live.world.server;
-        let mut bytes = [0, 0];
-        let started = Instant::now();
-        while let Some(transmit) = server.poll_transmit(now, TRANSPORT, &mut self.buffer) {
-            bytes[0] += transmit.size;
-        }
-        let core = started.elapsed();
-
-        let started = Instant::now();
-        for viewer in &self.bare {
-            bytes[1] += viewer.seal(&packets, &mut self.buffer);
-        }
-        let bare = started.elapsed();
-
-        let overhead = RTP_HEADER_LEN + 16;
-        assert_eq!(
-            bytes,
-            [self.bare.len() * BURST * (PAYLOAD_LEN + overhead); 2]
-        );
-        [core, bare]
     }
-}
 
-/// The median, in ns per packet.
-fn median(mut bursts: Vec<Duration>, packets: usize) -> f64 {
-    bursts.sort_unstable();
+    /// The CPU time of one burst.
+    #[derive(Clone, Copy)]
+    struct Cost {
+        core: Duration,
+        ring: Duration,
+        aws_lc: Duration,
+    }
+
+    /// All sides of one number of viewers.
+    struct Bench {
+        live: Broadcast<Cipher>,
+        ring: Vec<Viewer<Ring>>,
+        aws_lc: Vec<Viewer<AwsLc>>,
+        buffer: Vec<u8>,
+        costs: Vec<Cost>,
+    }
+
+    impl Bench {
+        fn new(viewers: usize) -> Self {
+            let world = World::with_link(7, Config::default(), Cipher::default());
+            let options = Options::new(&[Codec::Vp8]);
+            let mut live = Broadcast::new(world, Codec::Vp8, viewers, &options);
+            live.keyframe(BURST, PAYLOAD_LEN);
+            live.world.settle();
+            live.check_complete();
+            live.video_sent.clear();
+            // From here on the clock stands still, and nobody notices that the clients are gone.
+            for viewer in std::mem::take(&mut live.viewers) {
+                live.world.vanish(viewer.id);
+            }
+            let key_len = live.world.link.key_len();
+            Self {
+                live,
+                ring: bare(viewers, key_len),
+                aws_lc: bare(viewers, key_len),
+                buffer: vec![0; TRANSMIT_BUFFER_LEN],
+                costs: Vec::new(),
+            }
+        }
+
+        fn viewers(&self) -> usize {
+            self.ring.len()
+        }
+
+        /// The next packets, which are the server's already.
+        fn feed(&mut self) -> Vec<Packet> {
+            self.live.delta(BURST, PAYLOAD_LEN);
+            for (from, contents) in self.live.world.outgoing(self.live.publisher) {
+                self.live.world.cross(Way::ToServer, from, &contents);
+            }
+            std::mem::take(&mut self.live.video_sent)
+        }
+
+        /// The core's side. Returns how many bytes there were.
+        fn drain(&mut self) -> usize {
+            let now = self.live.world.now();
+            let server = &mut self.live.world.server;
+            let mut bytes = 0;
+            while let Some(transmit) = server.poll_transmit(now, TRANSPORT, &mut self.buffer) {
+                bytes += transmit.size;
+            }
+            bytes
+        }
+
+        /// One burst by each side.
+        fn burst(&mut self, clock: Duration) -> Cost {
+            let packets = self.feed();
+            let (core, sent) = timed(clock, || self.drain());
+            let buffer = &mut self.buffer;
+            let (ring, by_ring) = timed(clock, || seal(&self.ring, &packets, buffer));
+            let (aws_lc, by_aws_lc) = timed(clock, || seal(&self.aws_lc, &packets, buffer));
+            let bytes = self.viewers() * BURST * (PAYLOAD_LEN + OVERHEAD);
+            assert_eq!([sent, by_ring, by_aws_lc], [bytes; 3]);
+            Cost { core, ring, aws_lc }
+        }
+
+        /// The median, in ns per packet and viewer.
+        fn cost(&self, of: impl Fn(&Cost) -> Duration) -> f64 {
+            let costs = self.costs.iter().map(|cost| of(cost).as_secs_f64());
+            median(costs) * 1e9 / per_burst(self.viewers())
+        }
+
+        /// A row of the table: the core's figure and the floor's, too.
+        fn row(&mut self, table: &mut Table) -> (f64, f64) {
+            let [core, ring, aws_lc] = [
+                self.cost(|cost| cost.core),
+                self.cost(|cost| cost.ring),
+                self.cost(|cost| cost.aws_lc),
+            ];
+            let floor = ring.min(aws_lc);
+            let packets = self.feed();
+            let by_core = touched(|| {
+                self.drain();
+            });
+            let buffer = &mut self.buffer;
+            let by_ring = touched(|| {
+                seal(&self.ring, &packets, buffer);
+            });
+            let viewers = u64::try_from(self.viewers()).expect("few viewers");
+            table.row([
+                self.viewers().to_string(),
+                format!("{core:.0}"),
+                format!("{ring:.0}"),
+                format!("{aws_lc:.0}"),
+                format!("{:.2}", core / floor),
+                (by_core / viewers).to_string(),
+                (by_ring / viewers).to_string(),
+            ]);
+            (core, floor)
+        }
+    }
+
+    fn bare<A: Aead>(viewers: usize, key_len: usize) -> Vec<Viewer<A>> {
+        std::iter::repeat_with(|| Viewer::new(key_len))
+            .take(viewers)
+            .collect()
+    }
+
+    fn seal<A: Aead>(viewers: &[Viewer<A>], packets: &[Packet], buffer: &mut [u8]) -> usize {
+        let lens = viewers
+            .iter()
+            .map(|viewer| viewer.seal_all(MediaKind::Video, packets, buffer));
+        lens.sum()
+    }
+
+    fn timed<T>(clock: Duration, what: impl FnOnce() -> T) -> (Duration, T) {
+        let before = own_cpu();
+        let result = what();
+        ((own_cpu() - before).saturating_sub(clock), result)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    let packets = packets as f64;
-    bursts[bursts.len() / 2].as_secs_f64() * 1e9 / packets
+    fn per_burst(viewers: usize) -> f64 {
+        (viewers * BURST) as f64
+    }
+
+    pub(super) fn main() {
+        // Each size seals as many packets, but for the largest ones, which have one burst a round.
+        let (sizes, rounds, bursts): (&[usize], _, _) = match is_quick() {
+            true => (&[1, 10, 100], 5, 100),
+            false => (&[1, 10, 100, 1000, 5000], 100, 1000),
+        };
+        let clock = own_cpu_cost();
+        let mut benches: Vec<_> = sizes.iter().map(|viewers| Bench::new(*viewers)).collect();
+        for round in 0..=rounds {
+            for bench in &mut benches {
+                for _ in 0..(bursts / bench.viewers()).max(1) {
+                    let cost = bench.burst(clock);
+                    // The first round warms up.
+                    if round > 0 {
+                        bench.costs.push(cost);
+                    }
+                }
+            }
+        }
+
+        let bits = 8 * benches[0].live.world.link.key_len();
+        let mut table = Table::new(&[
+            "viewers",
+            "core",
+            <Ring as Aead>::NAME,
+            <AwsLc as Aead>::NAME,
+            "core / floor",
+            "bytes touched by core",
+            "by ring",
+        ]);
+        let figures: Vec<_> = benches.iter_mut().map(|b| b.row(&mut table)).collect();
+        let mut text = format!(
+            "ns of CPU per packet and viewer: bursts of {BURST} packets of {PAYLOAD_LEN} B, AES-{bits}-GCM; \
+             bytes: pages that a burst touches, by viewer\n{table}"
+        );
+        let at = |viewers: usize| sizes.iter().position(|size| *size == viewers);
+        if let (Some(few), Some(many)) = (at(100), at(5000)) {
+            let growth =
+                |of: fn(&(f64, f64)) -> f64| 100.0 * (of(&figures[many]) / of(&figures[few]) - 1.0);
+            text += &format!(
+                "from {} to {} viewers: core {:+.0} %, floor {:+.0} %\n",
+                sizes[few],
+                sizes[many],
+                growth(|figures| figures.0),
+                growth(|figures| figures.1),
+            );
+        }
+        report("fanout", &text);
+    }
 }
 
 fn main() {
-    let quick = std::env::args().any(|a| a == "--quick");
-    // So many packets are sealed by each side, for each number of viewers.
-    let packets = if quick { 200_000 } else { 4_000_000 };
-
-    let mut table = String::new();
-    for viewers in VIEWERS {
-        let mut bench = Bench::new(viewers);
-        if table.is_empty() {
-            let (_, cipher) = bench.live.world.link.algorithm();
-            writeln!(
-                table,
-                "ns per packet and viewer: {BURST} packets of {PAYLOAD_LEN} B at once, {cipher}\n\
-                 viewers    core    bare   ratio"
-            )
-            .expect("a string");
-        }
-        let rounds = packets / BURST / viewers;
-        for _ in 0..rounds / 10 {
-            bench.burst();
-        }
-        let bursts: Vec<_> = std::iter::repeat_with(|| bench.burst())
-            .take(rounds)
-            .collect();
-        let each = viewers * BURST;
-        let core = median(bursts.iter().map(|b| b[0]).collect(), each);
-        let bare = median(bursts.iter().map(|b| b[1]).collect(), each);
-        writeln!(
-            table,
-            "{viewers:7}  {core:6.0}  {bare:6.0}  {:6.2}",
-            core / bare
-        )
-        .expect("a string");
-    }
-    report("fanout", &table);
+    #[cfg(target_os = "linux")]
+    linux::main();
 }

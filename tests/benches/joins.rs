@@ -10,24 +10,19 @@
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::ffi::OsString;
-    use std::fs::{self, File};
-    use std::io::{BufRead, BufReader, Write as _};
     use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-    use std::path::PathBuf;
-    use std::process::{Child, Command, Stdio};
     use std::sync::mpsc;
     use std::thread;
     use std::time::{Duration, Instant};
 
+    use kvill_tests::bench::profile::{self, Profile};
     use kvill_tests::client::{Client, Options};
     use kvill_tests::light::{BUFFER_LEN, Viewer};
     use kvill_tests::namespace::Pair;
-    use kvill_tests::peer::{report, skipped};
+    use kvill_tests::peer::report;
     use kvill_tests::process::{BINARIES, Kvill};
     use kvill_tests::web;
     use kvill_tests::wire::{self, Peer, with_only};
-    use rustix::process::{Pid, Signal, kill_process};
     use str0m::format::Codec;
 
     const ADDRESSES: u32 = 200;
@@ -42,12 +37,6 @@ mod linux {
 
     /// Of that many requests are under way at once.
     const ASKING: usize = 4;
-
-    /// Samples per second of CPU.
-    const FREQUENCY: &str = "10000";
-
-    /// So much of a stack is enough: what is looked for is at its end.
-    const STACKS: &str = "dwarf,16384";
 
     /// Between two looks at the sockets.
     const PAUSE: Duration = Duration::from_micros(200);
@@ -127,98 +116,6 @@ mod linux {
         }
     }
 
-    /// perf, watching a process from time to time.
-    struct Profile {
-        perf: Child,
-        control: File,
-        acknowledgements: BufReader<File>,
-        folder: PathBuf,
-    }
-
-    impl Profile {
-        fn new(pid: u32) -> Self {
-            let folder = std::env::temp_dir().join(format!("kvill-joins-{pid}"));
-            fs::create_dir(&folder).expect("a folder for temporary files");
-            let [control, acknowledgements] = ["control", "ack"].map(|name| folder.join(name));
-            let mut pipes = Command::new("mkfifo");
-            pipes.args([&control, &acknowledgements]);
-            assert!(pipes.status().is_ok_and(|status| status.success()));
-            let mut option = OsString::from("--control=fifo:");
-            option.push(&control);
-            option.push(",");
-            option.push(&acknowledgements);
-            let mut perf = Command::new("perf");
-            perf.args([
-                "record",
-                "-q",
-                "-D",
-                "-1",
-                "-e",
-                "cpu-clock",
-                "-F",
-                FREQUENCY,
-            ])
-            .args(["--call-graph", STACKS, "-m", "2048", "-o"])
-            .arg(folder.join("samples"))
-            .arg(option)
-            .args(["-p", &pid.to_string()])
-            .stdin(Stdio::null());
-            let perf = perf.spawn().expect("perf, which was there");
-            // Both wait for perf to open the other end; it opens them for both ways.
-            let open = |path| File::options().read(true).write(true).open(path);
-            Self {
-                perf,
-                control: open(control).expect("a pipe"),
-                acknowledgements: BufReader::new(open(acknowledgements).expect("a pipe")),
-                folder,
-            }
-        }
-
-        /// Begins or ends watching, and waits until that is done.
-        fn tell(&mut self, command: &str) {
-            writeln!(self.control, "{command}").expect("perf runs");
-            let mut line = String::new();
-            let told = self.acknowledgements.read_line(&mut line);
-            assert!(told.is_ok() && line.contains("ack"), "perf: {line}");
-        }
-
-        /// How many samples there are, and how many of them below each of these functions.
-        fn finish<const N: usize>(mut self, functions: [&str; N]) -> (usize, [usize; N]) {
-            let pid = i32::try_from(self.perf.id()).ok().and_then(Pid::from_raw);
-            kill_process(pid.expect("a pid"), Signal::INT).expect("perf runs");
-            self.perf.wait().expect("a child can be waited for");
-            let mut script = Command::new("perf");
-            script
-                .args(["script", "--no-inline", "-F", "ip,sym", "-i"])
-                .arg(self.folder.join("samples"))
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null());
-            let mut script = script.spawn().expect("perf, which was there");
-            let lines = BufReader::new(script.stdout.take().expect("stdout is piped"));
-            let (mut all, mut below) = (0, [0; N]);
-            let mut stack = String::new();
-            for line in lines.lines().map(|line| line.expect("text")) {
-                if !line.is_empty() {
-                    stack += &line;
-                    continue;
-                }
-                if stack.is_empty() {
-                    continue;
-                }
-                all += 1;
-                for (count, function) in below.iter_mut().zip(functions) {
-                    *count += usize::from(stack.contains(function));
-                }
-                stack.clear();
-            }
-            script.wait().expect("a child can be waited for");
-            // What is left in a folder for temporary files harms nobody.
-            let _ = fs::remove_dir_all(self.folder);
-            (all, below)
-        }
-    }
-
     /// Joins to one server, and a row of the table.
     fn row(net: &Pair, binary: &str, ttl: &str, waves: usize) -> String {
         let args = ["--interface-ttl", ttl];
@@ -235,26 +132,28 @@ mod linux {
         })];
         wire::connect(&mut publisher);
 
-        let mut profile = Profile::new(kvill.id());
+        let mut profile = Profile::new(kvill.id(), true);
         let (mut seconds, mut took) = (Duration::ZERO, Duration::ZERO);
         for n in 0..waves {
             if n == waves / 2 {
                 let added = net.server.ip(&format!("addr add {NEW}"));
                 added.expect("a right to change addresses");
             }
-            profile.tell("enable");
+            profile.start();
             let (started, before) = (Instant::now(), kvill.cpu());
             let seats = net.clients.run(|| join(&url));
             took += kvill.cpu() - before;
             seconds += started.elapsed();
-            profile.tell("disable");
+            profile.stop();
             net.clients.run(|| leave(&url, seats));
             wire::run(&mut publisher, Duration::from_millis(10), |_| false);
         }
-        let (all, [lookups, notices]) = profile.finish([
-            "InterfaceCache::refresh",
-            "InterfaceProvider::handle_notices",
-        ]);
+        let (mut all, mut lookups, mut notices) = (0, 0, 0);
+        profile.finish(|stack| {
+            all += 1;
+            lookups += usize::from(stack.contains("InterfaceCache::refresh"));
+            notices += usize::from(stack.contains("InterfaceProvider::handle_notices"));
+        });
         let gone = net.server.ip(&format!("addr del {NEW}"));
         gone.expect("it was added");
         kvill.ask_to_end();
@@ -283,9 +182,7 @@ mod linux {
             true => 2,
             false => 20,
         };
-        let has_perf = Command::new("perf").arg("--version").output().is_ok();
-        if !has_perf {
-            let _: Option<()> = skipped("no perf", "install linux-perf");
+        if !profile::is_possible() {
             return;
         }
         let addresses = (SERVER.to_bits()..).take(ADDRESSES as usize);

@@ -19,22 +19,25 @@ mod sdp;
 mod source;
 mod srtp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use dimpl::DtlsCertificate;
 use dimpl::crypto::NamedGroup;
 use str0m::config::CryptoProvider;
+use str0m::format::Codec;
 use str0m::media::{KeyframeRequestKind, MediaKind};
 
 use self::handshake::{Handshake, Step};
 use self::ice::Ice;
 use self::rtcp::{Compound, Said};
+use self::sdp::Format;
 use self::source::Source;
 use self::srtp::Keys;
 
 pub use self::source::{IN_TIME, Reception};
+pub use self::srtp::PACKET_LEN_MAX;
 
 /// The buffer that [`Viewer::poll_transmit`] needs: whatever certificate a server shows fits.
 pub const BUFFER_LEN: usize = 64 * 1024;
@@ -53,6 +56,9 @@ pub struct Viewer {
     ssrc: u32,
     /// Of video, then of audio.
     sources: [Option<Source>; 2],
+    /// The same.
+    formats: [Option<Format>; 2],
+    is_dtls_client: bool,
     keyframe: Option<(Instant, KeyframeRequestKind)>,
     full_intra_requests: u8,
 }
@@ -112,6 +118,8 @@ impl Default for Viewer {
             phase: Phase::Offering,
             ssrc: fastrand::u32(1..),
             sources: [None, None],
+            formats: [None, None],
+            is_dtls_client: true,
             keyframe: None,
             full_intra_requests: 0,
         }
@@ -122,7 +130,14 @@ impl Viewer {
     /// The SDP offer to POST: VP8 with repairs by RTX, Opus with repairs by NACK alone.
     #[must_use]
     pub fn offer(&self) -> String {
-        sdp::offer(&shared().fingerprint)
+        sdp::offer(&shared().fingerprint, &[Codec::Vp8], None)
+    }
+
+    /// The same with these codecs of video, of VP8, H264, VP9 and AV1, and with the address at which
+    /// the viewer receives, for servers that want to ask it.
+    #[must_use]
+    pub fn offer_at(&self, address: SocketAddr, codecs: &[Codec]) -> String {
+        sdp::offer(&shared().fingerprint, codecs, Some(address))
     }
 
     /// Takes the answer to the offer, and begins.
@@ -130,16 +145,55 @@ impl Viewer {
     /// # Errors
     /// What the answer lacks.
     pub fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), String> {
-        let answer = sdp::Answer::parse(now, answer)?;
+        self.accept_answer_near(now, answer, None)
+    }
+
+    /// The same, and of several candidates the one at this address is tried first.
+    ///
+    /// # Errors
+    /// What the answer lacks.
+    pub fn accept_answer_near(
+        &mut self,
+        now: Instant,
+        answer: &str,
+        near: Option<IpAddr>,
+    ) -> Result<(), String> {
+        let answer = sdp::Answer::parse(now, answer, near)?;
         self.sources = answer.sources;
+        self.formats = answer.formats;
+        self.is_dtls_client = !answer.is_server_active;
         self.phase = Phase::Checking(answer.ice);
         Ok(())
     }
 
-    /// Where everything is to be sent, while there is a session.
+    /// Where what was written last is to be sent, while there is a session. That does not change any
+    /// more once one of the server's addresses has answered, unless the server asks from another one.
     #[must_use]
     pub fn server(&self) -> Option<SocketAddr> {
-        self.ice().map(Ice::server)
+        self.ice().map(Ice::destination)
+    }
+
+    /// The addresses of the server, as far as they are known.
+    pub fn servers(&self) -> impl Iterator<Item = SocketAddr> {
+        self.ice().into_iter().flat_map(Ice::servers)
+    }
+
+    /// How far it has come, for whoever waits for it.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match &self.phase {
+            Phase::Offering => "it has no answer",
+            Phase::Checking(_) => "no binding request was answered",
+            Phase::Shaking(..) => "the DTLS handshake is not done",
+            Phase::Playing(_) => "it is connected",
+            Phase::Ended(_) => "the session is over",
+        }
+    }
+
+    /// The codec of a track, by the answer.
+    #[must_use]
+    pub fn codec(&self, kind: MediaKind) -> Option<Codec> {
+        self.formats[place(kind)].map(|format| format.codec)
     }
 
     /// The round-trip time, by the last binding request that was answered.
@@ -200,13 +254,44 @@ impl Viewer {
 
     /// Takes in a datagram from the server. What is not understood is passed over.
     pub fn handle_datagram(&mut self, now: Instant, contents: &[u8]) {
+        if let Some(server) = self.server() {
+            self.handle_datagram_from(now, server, contents);
+        }
+    }
+
+    /// The same, of a server that has several addresses.
+    pub fn handle_datagram_from(&mut self, now: Instant, from: SocketAddr, contents: &[u8]) {
         match contents {
-            [0..=3, ..] => self.handle_stun(now, contents),
+            [0..=3, ..] => self.handle_stun(now, from, contents),
             [20..=63, ..] => self.handle_dtls(now, contents),
             [128..=191, 192..=223, ..] => self.handle_rtcp(now, contents),
             [128..=191, ..] => self.handle_rtp(now, contents),
             _ => {}
         }
+    }
+
+    /// Opens a packet of one of the tracks, before it is handled: the kind of media, and the payload.
+    /// `None`: it is something else, or not genuine. Nothing is changed: for a sample of what comes.
+    #[must_use]
+    pub fn open<'a>(
+        &self,
+        contents: &[u8],
+        room: &'a mut [u8; PACKET_LEN_MAX],
+    ) -> Option<(MediaKind, &'a [u8])> {
+        let [_, _, high, low, _, _, _, _, ssrc @ ..] = contents.first_chunk::<12>()?;
+        let sequence = u16::from_be_bytes([*high, *low]);
+        let ssrc = u32::from_be_bytes(*ssrc);
+        let Phase::Playing(playing) = &self.phase else {
+            return None;
+        };
+        let kinds = [MediaKind::Video, MediaKind::Audio];
+        let mut tracks = kinds.into_iter().zip(&self.sources);
+        let (kind, index) = tracks.find_map(|(kind, source)| {
+            let source = source.as_ref().filter(|source| source.ssrc() == ssrc)?;
+            Some((kind, source.index(sequence)))
+        })?;
+        let payload = playing.keys.open_rtp(ssrc, index, contents, room)?;
+        Some((kind, payload))
     }
 
     /// When [`poll_transmit`](Self::poll_transmit) is to be called next, which changes with every
@@ -232,6 +317,9 @@ impl Viewer {
         let check = self.ice_mut().and_then(|ice| ice.write(now, buffer));
         if check.is_some() {
             return check;
+        }
+        if let Some(ice) = self.ice_mut() {
+            ice.turn_to_found();
         }
         match &mut self.phase {
             Phase::Shaking(_, handshake) => match handshake.poll(now, buffer) {
@@ -265,14 +353,16 @@ impl Viewer {
         self.seal(len, buffer)
     }
 
-    fn handle_stun(&mut self, now: Instant, contents: &[u8]) {
-        let is_answer = self.ice_mut().is_some_and(|ice| ice.handle(now, contents));
+    fn handle_stun(&mut self, now: Instant, from: SocketAddr, contents: &[u8]) {
+        let is_answer = self
+            .ice_mut()
+            .is_some_and(|ice| ice.handle(now, from, contents));
         if !is_answer || !matches!(self.phase, Phase::Checking(_)) {
             return;
         }
         let phase = std::mem::replace(&mut self.phase, Phase::Offering);
         if let Phase::Checking(ice) = phase {
-            self.phase = match Handshake::new(now) {
+            self.phase = match Handshake::new(now, self.is_dtls_client) {
                 Ok(handshake) => Phase::Shaking(ice, Box::new(handshake)),
                 Err(why) => Phase::Ended(why),
             };
@@ -308,11 +398,15 @@ impl Viewer {
     }
 
     fn handle_rtp(&mut self, now: Instant, contents: &[u8]) {
-        let Some([_, _, high, low, _, _, _, _, ssrc @ ..]) = contents.first_chunk::<12>() else {
+        let Some([_, second, high, low, _, _, _, _, ssrc @ ..]) = contents.first_chunk::<12>()
+        else {
             return;
         };
         let sequence = u16::from_be_bytes([*high, *low]);
         let ssrc = u32::from_be_bytes(*ssrc);
+        if self.sources.iter().flatten().all(|source| !source.is(ssrc)) {
+            self.learn(ssrc, second & 0x7f);
+        }
         for source in self.sources.iter_mut().flatten() {
             if source.ssrc() == ssrc {
                 return source.on_packet(now, sequence);
@@ -329,11 +423,29 @@ impl Viewer {
         }
     }
 
+    /// A stream of which the answer told nothing, or something else, is known by its payload type.
+    fn learn(&mut self, ssrc: u32, payload_type: u8) {
+        for (source, format) in self.sources.iter_mut().zip(&self.formats) {
+            let Some(format) = format else { continue };
+            let is_silent = source
+                .as_ref()
+                .is_none_or(|source| source.newest().is_none());
+            if format.payload_type == payload_type && is_silent {
+                let rtx = source.as_ref().and_then(Source::rtx_ssrc);
+                *source = Some(Source::new(ssrc, rtx));
+            } else if let Some(source) = source.as_mut()
+                && format.rtx == Some(payload_type)
+            {
+                source.learn_rtx_ssrc(ssrc);
+            }
+        }
+    }
+
     fn handle_rtcp(&mut self, now: Instant, contents: &[u8]) {
         let Phase::Playing(playing) = &self.phase else {
             return;
         };
-        let mut opened = [0; srtp::PACKET_LEN_MAX];
+        let mut opened = [0; PACKET_LEN_MAX];
         let Some(compound) = playing.keys.open_rtcp(contents, &mut opened) else {
             return;
         };

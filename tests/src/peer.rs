@@ -330,12 +330,12 @@ pub fn report(name: &str, table: &str) {
 }
 
 /// The folder of the scripts.
-fn peers() -> PathBuf {
+pub(crate) fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 
 /// A program by its path, or by its name in `PATH`.
-fn find(program: &OsString) -> Option<PathBuf> {
+pub(crate) fn find(program: &OsString) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))

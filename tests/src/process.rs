@@ -118,22 +118,10 @@ impl Kvill {
 
     fn wait_for_url(name: &str, command: &mut Command) -> Self {
         let mut process = Process::start(name, command);
-        let deadline = Instant::now() + START_TIME;
-        loop {
-            let Some(line) = process.next_line(deadline) else {
-                let how = match process.wait(Duration::ZERO) {
-                    Some(status) => format!("ended with {status}"),
-                    None => format!("ran for {START_TIME:?}"),
-                };
-                panic!("{name} {how} without printing a URL\n{}", process.log());
-            };
-            if let Some(url) = origin_in(&line) {
-                return Self {
-                    name: name.to_owned(),
-                    url: url.to_owned(),
-                    process,
-                };
-            }
+        Self {
+            name: name.to_owned(),
+            url: process.url(name),
+            process,
         }
     }
 
@@ -152,7 +140,7 @@ impl Kvill {
     /// The process id, for whoever measures the process.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.process.child.id()
+        self.process.id()
     }
 
     /// CPU time that its threads have used so far, to the nanosecond. Linux's alone.
@@ -161,14 +149,7 @@ impl Kvill {
     /// When the system does not tell, or it has ended.
     #[must_use]
     pub fn cpu(&self) -> Duration {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).expect("it runs");
-        let used = threads.filter_map(|thread| {
-            // A thread may end at any moment.
-            let told = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            let nanoseconds = told.split(' ').next().map(str::parse::<u64>);
-            Some(nanoseconds?.expect("time on a CPU comes first"))
-        });
-        Duration::from_nanos(used.sum())
+        cpu(self.id())
     }
 
     /// All it has printed so far.
@@ -244,6 +225,37 @@ impl Kvill {
             .collect();
         assert!(errors.is_empty(), "{name} logged errors: {errors:#?}");
     }
+}
+
+/// CPU time that the threads of a process have used so far, to the nanosecond. Linux's alone.
+///
+/// # Panics
+/// When the system does not tell, or it has ended.
+#[must_use]
+pub fn cpu(id: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
+    let used = threads.filter_map(|thread| {
+        // A thread may end at any moment.
+        let told = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        let nanoseconds = told.split(' ').next().map(str::parse::<u64>);
+        Some(nanoseconds?.expect("time on a CPU comes first"))
+    });
+    Duration::from_nanos(used.sum())
+}
+
+/// Bytes of memory that a process has resident. Linux's alone.
+///
+/// # Panics
+/// When the system does not tell, or it has ended.
+#[must_use]
+pub fn resident(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes
+        .and_then(|kilobytes| kilobytes.parse::<u64>().ok())
+        .expect("its memory is in its status")
+        * 1024
 }
 
 /// The binary that [`Kvill::start`] starts.
@@ -331,6 +343,29 @@ impl Process {
         let stderr = child.stderr.take().expect("stderr is piped");
         follow(name, stderr, &log, drop);
         Self { child, lines, log }
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The URL of a server that has just been started, as soon as it prints it.
+    ///
+    /// # Panics
+    /// When it does not within 10 s.
+    pub(crate) fn url(&mut self, name: &str) -> String {
+        let deadline = Instant::now() + START_TIME;
+        while let Some(line) = self.next_line(deadline) {
+            if let Some(url) = origin_in(&line) {
+                return url.to_owned();
+            }
+        }
+        let how = match self.wait(Duration::ZERO) {
+            Some(status) => format!("ended with {status}"),
+            None => format!("ran for {START_TIME:?}"),
+        };
+        panic!("{name} {how} without printing a URL\n{}", self.log());
     }
 
     /// The next line of its stdout; none when the deadline has passed or stdout is closed.

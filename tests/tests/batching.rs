@@ -14,10 +14,17 @@ use str0m::media::MediaKind;
 
 const VIEWERS: usize = 5;
 
+/// Enough for a frame to wait until it is whole: 0.6 ms.
+const MANY: usize = 120;
+
 fn broadcast(seed: u64) -> Broadcast {
-    let world = World::new(seed, Config::default());
+    broadcast_to(VIEWERS, seed, Config::default())
+}
+
+fn broadcast_to(viewers: usize, seed: u64, config: Config) -> Broadcast {
+    let world = World::new(seed, config);
     let options = Options::new(&[Codec::Vp8, Codec::Opus]);
-    let mut live = Broadcast::new(world, Codec::Vp8, VIEWERS, &options);
+    let mut live = Broadcast::new(world, Codec::Vp8, viewers, &options);
     live.keyframe(3, 1000);
     live.sound(100);
     live.world.run(Duration::from_millis(20));
@@ -115,6 +122,61 @@ fn a_train_is_of_equal_segments_and_only_the_last_is_shorter() {
     }
     // Each datagram is whole: it decrypts, and to the right bytes.
     live.check_complete();
+}
+
+/// How many trains left for each of `viewers`, who all got as many.
+fn trains_each(transmits: &[(Transmit, Vec<u8>)], viewers: usize) -> usize {
+    let by_viewer = by_viewer(transmits);
+    assert_eq!(by_viewer.len(), viewers);
+    let counts: Vec<_> = by_viewer.values().map(Vec::len).collect();
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+    counts[0]
+}
+
+#[test]
+fn where_many_watch_a_part_of_a_frame_and_sound_wait_for_the_rest() {
+    let mut live = broadcast_to(MANY, 11, Config::default());
+    let mut frame = live.video.delta(8, 1100);
+    let rest = frame.split_off(5);
+    let sound = live.audio.delta(1, 120);
+    assert!(in_one_batch(&mut live, frame, sound).is_empty());
+    let transmits = in_one_batch(&mut live, rest, Vec::new());
+    assert_eq!(trains_each(&transmits, MANY), 1);
+    live.check_complete();
+
+    // Sound alone waits for nothing.
+    let sound = live.audio.delta(1, 120);
+    assert_eq!(
+        trains_each(&in_one_batch(&mut live, Vec::new(), sound), MANY),
+        1
+    );
+}
+
+#[test]
+fn a_part_of_a_frame_does_not_wait_for_ever() {
+    let mut live = broadcast_to(MANY, 12, Config::default());
+    let mut frame = live.video.delta(8, 1100);
+    let rest = frame.split_off(5);
+    assert!(in_one_batch(&mut live, frame, Vec::new()).is_empty());
+    live.world.run(Duration::from_millis(1));
+    live.check_complete();
+    in_one_batch(&mut live, rest, Vec::new());
+    live.check_complete();
+}
+
+#[test]
+fn nothing_waits_where_few_watch_or_where_that_is_forbidden() {
+    let never = Config {
+        hold_max: Duration::ZERO,
+        ..Config::default()
+    };
+    for (viewers, config) in [(VIEWERS, Config::default()), (MANY, never)] {
+        let mut live = broadcast_to(viewers, 13, config);
+        let mut frame = live.video.delta(8, 1100);
+        frame.truncate(5);
+        let transmits = in_one_batch(&mut live, frame, Vec::new());
+        assert_eq!(trains_each(&transmits, viewers), 1);
+    }
 }
 
 /// What left for the viewers of a script of frames, relative to its start.

@@ -153,11 +153,9 @@ impl Lane {
 
     /// Seals a packet under an index that is its own for good: twice gives the same bytes.
     fn seal_at(&self, index: u64, entry: &Entry, sealer: &Sealer, room: &mut [u8]) -> Option<()> {
-        let (header, rest) = room.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
+        let header = room.first_chunk_mut::<RTP_HEADER_LEN>()?;
         *header = rtp_header(self.config.payload_type, self.config.ssrc, index, entry);
-        rest.get_mut(..entry.payload.len())?
-            .copy_from_slice(&entry.payload);
-        sealer.seal_rtp(self.config.ssrc, index, room)
+        sealer.seal_rtp_of(self.config.ssrc, index, &entry.payload, room)
     }
 
     /// The packet that a viewer misses under a sequence number, and its index. `None`: it never

@@ -160,7 +160,6 @@ impl Server {
             lanes,
             reduced_reports: plan.reduced_rtcp(offer),
             cname: cname.as_bytes().try_into().unwrap_or_default(),
-            media: None,
         };
         Ok(self.settle(
             now,

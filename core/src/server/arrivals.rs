@@ -172,9 +172,9 @@ impl Server {
 
     /// A viewer's RTCP. Returns whether it was of use.
     fn arrive_feedback(&mut self, now: Instant, id: SessionId, contents: &[u8]) -> bool {
-        let Some((_, media)) = self
+        let Some(media) = self
             .sessions
-            .viewer_mut(id)
+            .media_mut(id)
             .filter(|_| rtcp::is_rtcp(contents))
         else {
             return false;
@@ -254,7 +254,7 @@ impl Server {
             control::Progress::Selected(route) => {
                 self.move_viewer(id, route);
                 // What left by the old route meanwhile is lost, mostly for good.
-                if self.sessions.viewer_mut(id).is_some() {
+                if self.sessions.media_mut(id).is_some() {
                     self.want_keyframe(now, id);
                 }
             }
@@ -334,6 +334,7 @@ impl Server {
         let Some(track) = path.track_mut(kind) else {
             return;
         };
+        let is_part = kind == MediaKind::Video && !packet.marker;
         match track.receive(now, packet) {
             Received::Recorded { keyframe } => {
                 self.counters.packets_in += 1;
@@ -341,7 +342,7 @@ impl Server {
                     path.keyframes.on_keyframe();
                     self.schedule_path(path_id);
                 }
-                self.alert(path_id);
+                self.announce(now, path_id, kind, is_part);
             }
             Received::AwaitsKeyframe => {
                 self.counters.awaited_keyframe += 1;
@@ -351,20 +352,43 @@ impl Server {
         }
     }
 
-    /// There is something new on a path.
-    fn alert(&mut self, path_id: PathId) {
+    /// There is something new on a path. The program itself is told at once; viewers when a frame is
+    /// whole, or has taken too long for that. Sound goes with it.
+    fn announce(&mut self, now: Instant, path_id: PathId, kind: MediaKind, is_part: bool) {
         let Some(path) = self.paths.get_mut(path_id) else {
             return;
         };
+        path.watchers.alert();
+        if path.watchers.enqueue() {
+            self.watched.push_back(path_id);
+        }
+        let waits = path.held_until.is_some();
+        let hold = path.hold(self.config.hold_max).filter(|_| is_part);
+        match (waits, hold) {
+            (false, Some(hold)) => {
+                path.held_until = Some(now + hold);
+                self.schedule_path(path_id);
+            }
+            (true, Some(_)) => {}
+            (true, None) if kind == MediaKind::Audio => {}
+            (_, None) => self.alert(path_id),
+        }
+    }
+
+    /// All viewers of a path are to have what is new, and nothing is held any more.
+    pub(super) fn alert(&mut self, path_id: PathId) {
+        let Some(path) = self.paths.get_mut(path_id) else {
+            return;
+        };
+        let was_held = path.held_until.take().is_some();
         for (outbox, (_, audience)) in self.outboxes.iter_mut().zip(path.audiences()) {
             audience.alert();
             if audience.enqueue() {
                 outbox.paths.push_back(path_id);
             }
         }
-        path.watchers.alert();
-        if path.watchers.enqueue() {
-            self.watched.push_back(path_id);
+        if was_held {
+            self.schedule_path(path_id);
         }
     }
 }

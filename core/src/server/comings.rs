@@ -117,15 +117,15 @@ impl Server {
         let Peer::Viewer(viewer) = &mut session.peer else {
             return;
         };
-        let Some(route) = viewer.control.selected().filter(|_| viewer.media.is_none()) else {
+        let Some(route) = viewer.control.selected() else {
             return;
         };
-        session.handshake = None;
-        viewer.media = Some(Media {
+        let path_id = viewer.path;
+        let media = Media {
             path: viewer.path,
             egress: Egress::new(now, sealer, &viewer.lanes, viewer.cname, self.config.repair),
-            opener,
-            transport: route.transport,
+            opener: Box::new(opener),
+            route,
             schedule: Schedule::new(
                 now,
                 self.config.report_interval,
@@ -134,8 +134,8 @@ impl Server {
             ),
             report_queued: false,
             repair_queued: false,
-        });
-        let path_id = viewer.path;
+        };
+        session.handshake = None;
         let joined = Event::ViewerJoined {
             path: session.path_name.clone(),
             session: session.uuid.clone(),
@@ -147,8 +147,10 @@ impl Server {
             srtp::name(profile)
         );
         tracing::debug!("{} is at {}", session.uuid, route.remote);
-        self.tell(joined);
-        self.seat(path_id, id, route);
+        if self.sessions.seat(id, media) {
+            self.tell(joined);
+            self.seat(path_id, id, route);
+        }
     }
 
     /// Gives a viewer its place in the audience of a transport, and its first turn.
@@ -173,21 +175,14 @@ impl Server {
 
     /// The viewer's route changed: its packets go there from now on.
     pub(super) fn move_viewer(&mut self, id: SessionId, route: Route) {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(media) = self.sessions.media_mut(id) else {
             return;
         };
-        let Peer::Viewer(viewer) = &mut session.peer else {
+        let path_id = media.path;
+        let old = std::mem::replace(&mut media.route, route).transport;
+        if old == route.transport {
             return;
-        };
-        let path_id = viewer.path;
-        let Some(media) = viewer
-            .media
-            .as_mut()
-            .filter(|m| m.transport != route.transport)
-        else {
-            return;
-        };
-        let old = std::mem::replace(&mut media.transport, route.transport);
+        }
         media.repair_queued = false;
         if let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(old)) {
             audience.retire(id);

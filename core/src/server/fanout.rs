@@ -63,10 +63,10 @@ impl Server {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
             let id = outbox.repairs.pop_front()?;
-            let Some((_, media)) = self.sessions.viewer_mut(id) else {
+            let Some(media) = self.sessions.media_mut(id) else {
                 continue;
             };
-            if media.transport != transport {
+            if media.route.transport != transport {
                 // It has moved since, and has its place there.
                 continue;
             }
@@ -82,13 +82,13 @@ impl Server {
 
     /// A viewer that waits for repairs gets its turn.
     pub(super) fn queue_repairs(&mut self, id: SessionId) {
-        let Some((_, media)) = self.sessions.viewer_mut(id) else {
+        let Some(media) = self.sessions.media_mut(id) else {
             return;
         };
         if !media.egress.has_repairs() || std::mem::replace(&mut media.repair_queued, true) {
             return;
         }
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.transport.0)) {
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.route.transport.0)) {
             outbox.repairs.push_back(id);
         }
     }
@@ -140,11 +140,11 @@ impl Server {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
             let id = outbox.reports.pop_front()?;
-            let Some((_, media)) = self.sessions.viewer_mut(id) else {
+            let Some(media) = self.sessions.media_mut(id) else {
                 continue;
             };
             media.report_queued = false;
-            if media.transport != transport {
+            if media.route.transport != transport {
                 // It has moved since: its next train there takes the report along.
                 continue;
             }
@@ -163,9 +163,9 @@ impl Server {
         buffer: &mut [u8],
     ) -> Option<(Route, Filled)> {
         let mut tally = Tally::default();
-        let filled = self.sessions.viewer_mut(id).and_then(|(control, media)| {
+        let filled = self.sessions.media_mut(id).and_then(|media| {
             let path = self.paths.get(media.path)?;
-            let route = control.selected()?;
+            let route = media.route;
             let egress = &mut media.egress;
             let filled = match part {
                 Part::Media => egress.fill(now, &self.clock, path, buffer, &mut tally),

@@ -26,7 +26,7 @@ impl Server {
         ) {
             self.say_goodbye(now, id);
         }
-        let Some(session) = self.sessions.remove(id) else {
+        let Some((session, media)) = self.sessions.remove(id) else {
             return;
         };
         self.unschedule(id);
@@ -40,7 +40,7 @@ impl Server {
                 }
             }
             Peer::Viewer(viewer) => {
-                let seat = viewer.media.as_ref().map(|m| m.transport);
+                let seat = media.map(|media| media.route.transport);
                 let path = self.paths.get_mut(viewer.path);
                 if let Some(audience) = path.zip(seat).and_then(|(path, seat)| path.audience(seat))
                 {
@@ -133,10 +133,16 @@ impl Server {
 
     /// RTCP BYE, then DTLS close_notify.
     fn say_goodbye(&mut self, now: Instant, id: SessionId) {
+        let mut last = Vec::new();
+        if let Some(media) = self.sessions.media_mut(id)
+            && let Some(path) = self.paths.get(media.path)
+            && let Some(goodbye) = media.egress.goodbye(now, &self.clock, path)
+        {
+            last.push((media.route, goodbye));
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let mut last = Vec::new();
         match &mut session.peer {
             Peer::Publisher(publisher) => {
                 publisher.ingest.close();
@@ -149,13 +155,6 @@ impl Server {
                 }
             }
             Peer::Viewer(viewer) => {
-                let path = self.paths.get(viewer.path);
-                if let (Some(media), Some(path), Some(route)) =
-                    (&mut viewer.media, path, viewer.control.selected())
-                    && let Some(goodbye) = media.egress.goodbye(now, &self.clock, path)
-                {
-                    last.push((route, goodbye));
-                }
                 viewer.control.close();
                 while let Some(progress) = viewer.control.poll(&mut self.scratch) {
                     match progress {

@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::control::Control;
 use crate::egress::{Egress, LaneConfig};
 use crate::ice::Ice;
-use crate::ids::{PathId, SessionId, SourceId, TransportId, WatcherId};
+use crate::ids::{PathId, SessionId, SourceId, WatcherId};
 use crate::ingest::Ingest;
 use crate::ingest::feed::Feed;
 use crate::media::MediaKind;
@@ -15,6 +15,7 @@ use crate::net::{Route, Routes};
 use crate::rtcp::Cname;
 use crate::rtcp::schedule::Schedule;
 use crate::server::handshake::Handshake;
+use crate::server::seats::Seats;
 use crate::signal::Role;
 use crate::srtp::Opener;
 use crate::stream::cursor::Cursor;
@@ -75,8 +76,6 @@ pub(super) struct Viewer {
     /// Reduced-size RTCP was negotiated.
     pub(super) reduced_reports: bool,
     pub(super) cname: Cname,
-    /// From when it is connected.
-    pub(super) media: Option<Media>,
 }
 
 /// What a connected viewer has.
@@ -84,9 +83,11 @@ pub(super) struct Viewer {
 pub(super) struct Media {
     pub(super) path: PathId,
     pub(super) egress: Egress,
-    pub(super) opener: Opener,
-    /// The audience it sits in.
-    pub(super) transport: TransportId,
+    /// Apart: it is large, and no train asks for it.
+    pub(super) opener: Box<Opener>,
+    /// Where everything goes, which the peer nominated. Its transport is that of the audience it sits
+    /// in.
+    pub(super) route: Route,
     /// When its sender reports are due.
     pub(super) schedule: Schedule,
     /// They wait for their turn to be sent.
@@ -196,16 +197,13 @@ impl Session {
         self.handshake.is_none()
     }
 
-    /// The earliest of all that may fall due.
-    pub(super) fn deadline(&self) -> Option<Deadline> {
+    /// The earliest of all that may fall due. `report` is when those of a connected viewer are.
+    fn deadline(&self, report: Option<Instant>) -> Option<Deadline> {
         let gone = self.last_heard.map(|last| last + SILENCE_MAX);
-        let (control, report) = match &self.peer {
-            Peer::Publisher(p) => (Some(p.ingest.poll_timeout()), None),
-            Peer::Viewer(v) => (
-                v.control.poll_timeout(),
-                v.media.as_ref().map(|m| m.schedule.due()),
-            ),
-            Peer::Source(_) | Peer::Watcher(_) => (None, None),
+        let control = match &self.peer {
+            Peer::Publisher(p) => Some(p.ingest.poll_timeout()),
+            Peer::Viewer(v) => v.control.poll_timeout(),
+            Peer::Source(_) | Peer::Watcher(_) => None,
         };
         [
             (self.handshake.as_ref().map(|h| h.until), Reason::Handshake),
@@ -223,6 +221,7 @@ impl Session {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     slab: Slab<Session>,
+    seats: Seats,
     /// The generation of the session that is made next.
     generation: u32,
 }
@@ -251,25 +250,31 @@ impl Sessions {
         self.slab.get_mut(id.index()).filter(|s| s.id == id)
     }
 
-    /// A connected viewer.
-    pub(super) fn viewer_mut(&mut self, id: SessionId) -> Option<(&mut Control, &mut Media)> {
-        match &mut self.get_mut(id)?.peer {
-            Peer::Viewer(viewer) => {
-                let Viewer { control, media, .. } = viewer.as_mut();
-                media.as_mut().map(|media| (control, media))
-            }
-            _ => None,
+    /// What a connected viewer has.
+    pub(super) fn media_mut(&mut self, id: SessionId) -> Option<&mut Media> {
+        self.seats.get_mut(id)
+    }
+
+    /// A viewer is connected. Returns whether it was not before.
+    pub(super) fn seat(&mut self, id: SessionId, media: Media) -> bool {
+        let is_new = self.seats.get(id).is_none() && self.get(id).is_some();
+        if is_new {
+            self.seats.take(id, media);
         }
+        is_new
+    }
+
+    /// When something of a session falls due next.
+    pub(super) fn deadline(&self, id: SessionId) -> Option<Deadline> {
+        let report = self.seats.get(id).map(|media| media.schedule.due());
+        self.get(id)?.deadline(report)
     }
 
     /// The connected viewers.
     pub(super) fn viewers(&self) -> impl Iterator<Item = (&Session, &Media)> {
         self.slab
             .iter()
-            .filter_map(|(_, session)| match &session.peer {
-                Peer::Viewer(viewer) => Some((session, viewer.media.as_ref()?)),
-                _ => None,
-            })
+            .filter_map(|(_, session)| Some((session, self.seats.get(session.id)?)))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
@@ -302,9 +307,11 @@ impl Sessions {
         self.slab.get(slot as usize).map(|s| s.id)
     }
 
-    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+    /// Ends a session, and gives what it had as a connected viewer.
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<(Session, Option<Media>)> {
         self.get(id)?;
-        self.slab.try_remove(id.index())
+        let media = self.seats.leave(id);
+        Some((self.slab.try_remove(id.index())?, media))
     }
 
     pub(super) fn len(&self) -> usize {

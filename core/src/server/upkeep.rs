@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::ids::{PathId, SessionId};
 use crate::rtcp::schedule::SLACK;
 use crate::server::Server;
-use crate::server::sessions::{Peer, SILENCE_MAX, Session};
+use crate::server::sessions::{Peer, SILENCE_MAX};
 use crate::stats::EndReason;
 use crate::time::{Deadline, Reason};
 
@@ -86,8 +86,8 @@ impl Server {
 
     /// Notes that a viewer's reports are due, if they are.
     fn report(&mut self, now: Instant, id: SessionId, until: Instant) {
-        let viewer = self.sessions.viewer_mut(id);
-        let Some((_, media)) = viewer.filter(|(_, media)| media.schedule.due() <= until) else {
+        let media = self.sessions.media_mut(id);
+        let Some(media) = media.filter(|media| media.schedule.due() <= until) else {
             return;
         };
         // Drawn for a report and not for every turn: how many turns a session has depends on what
@@ -100,13 +100,17 @@ impl Server {
         if std::mem::replace(&mut media.report_queued, true) {
             return;
         }
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.transport.0)) {
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.route.transport.0)) {
             outbox.reports.push_back(id);
         }
     }
 
     /// Returns how many sessions ended with the path, `endings` at most.
     fn keep_up_path(&mut self, now: Instant, id: PathId, endings: usize) -> usize {
+        let held_until = self.paths.get(id).and_then(|path| path.held_until);
+        if held_until.is_some_and(|at| at <= now) {
+            self.alert(id);
+        }
         let ends = self.paths.get(id).and_then(|path| path.ends.clone());
         let Some((_, reason)) = ends.filter(|(at, _)| *at <= now) else {
             self.pass_on_keyframe_request(now, id);
@@ -142,7 +146,7 @@ impl Server {
 
     /// Notes when a session wants its turn.
     pub(super) fn schedule(&mut self, id: SessionId) {
-        let deadline = self.sessions.get(id).and_then(Session::deadline);
+        let deadline = self.sessions.deadline(id);
         self.deadlines
             .set(Owner::Session(id.slot).number(), deadline);
     }
@@ -152,10 +156,15 @@ impl Server {
         let deadline = self.paths.get(id).and_then(|path| {
             let asks = path.keyframes.due().filter(|_| path.publisher.is_some());
             let ends = path.ends.as_ref().map(|(at, _)| *at);
-            [(ends, Reason::Grace), (asks, Reason::Keyframe)]
-                .into_iter()
-                .filter_map(|(at, reason)| at.map(|at| Deadline { at, reason }))
-                .min_by_key(|d| d.at)
+            let held = path.held_until;
+            [
+                (ends, Reason::Grace),
+                (asks, Reason::Keyframe),
+                (held, Reason::Hold),
+            ]
+            .into_iter()
+            .filter_map(|(at, reason)| at.map(|at| Deadline { at, reason }))
+            .min_by_key(|d| d.at)
         });
         self.deadlines.set(Owner::Path(id.slot).number(), deadline);
     }

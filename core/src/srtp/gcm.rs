@@ -1,7 +1,9 @@
 //! AEAD_AES_128_GCM and AEAD_AES_256_GCM (RFC 7714).
 
-use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+mod aead;
 
+pub(super) use crate::srtp::gcm::aead::Aead;
+use crate::srtp::gcm::aead::Aes;
 use crate::srtp::{RTCP_CLEAR_LEN, RTP_HEADER_LEN, rtcp_ssrc};
 
 /// Bytes that sealing adds to an RTP packet.
@@ -13,54 +15,22 @@ pub(super) const RTCP_OVERHEAD: usize = TAG_LEN + 4;
 /// Bytes of a salt, and of a nonce.
 pub(super) const SALT_LEN: usize = 12;
 
-/// What a crypto library has to offer: AES-GCM under one key. Another library is another
-/// implementation.
-trait Aead {
-    /// Encrypts in place and gives the tag.
-    fn seal(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<[u8; TAG_LEN]>;
-
-    /// Decrypts in place what has its tag at the end, and gives the length of the plaintext.
-    fn open(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<usize>;
-}
-
-impl Aead for LessSafeKey {
-    fn seal(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<[u8; TAG_LEN]> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
-            .ok()?;
-        tag.as_ref().try_into().ok()
-    }
-
-    fn open(&self, nonce: [u8; SALT_LEN], aad: &[u8], text: &mut [u8]) -> Option<usize> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let plain = self.open_in_place(nonce, Aad::from(aad), text).ok()?;
-        Some(plain.len())
-    }
-}
-
 /// A session key and its salt, ready to use.
 pub(super) struct Key {
-    aead: LessSafeKey,
+    aead: Aead,
     /// The salt as the number that nonces are XORed into.
     salt: u128,
 }
 
 impl Key {
-    /// `key` has 16 or 32 bytes.
-    pub(super) fn new(key: &[u8], salt: [u8; SALT_LEN]) -> Option<Self> {
-        let algorithm = match key.len() {
-            16 => &AES_128_GCM,
-            32 => &AES_256_GCM,
-            _ => return None,
-        };
+    pub(super) fn new(aead: Aead, salt: [u8; SALT_LEN]) -> Self {
         let mut wide = [0; 16];
         let (_, low) = wide.split_at_mut(4);
         low.copy_from_slice(&salt);
-        Some(Self {
-            aead: LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?),
+        Self {
+            aead,
             salt: u128::from_be_bytes(wide),
-        })
+        }
     }
 
     /// `packet` ends with [`TAG_LEN`] bytes of room.
@@ -69,6 +39,20 @@ impl Key {
         let (payload, room) = rest.split_last_chunk_mut::<TAG_LEN>()?;
         *room = self.aead.seal(self.nonce(ssrc, index), header, payload)?;
         Some(())
+    }
+
+    /// `packet` is a header and room for the payload and [`TAG_LEN`] bytes.
+    pub(super) fn seal_rtp_of(
+        &self,
+        ssrc: u32,
+        index: u64,
+        payload: &[u8],
+        packet: &mut [u8],
+    ) -> Option<()> {
+        let (header, rest) = packet.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
+        let (sealed, room) = rest.split_last_chunk_mut::<TAG_LEN>()?;
+        let nonce = self.nonce(ssrc, index);
+        self.aead.seal_from(nonce, header, payload, sealed, room)
     }
 
     /// Decrypts in place. Returns the length of the plaintext, which stands behind the header.
@@ -148,20 +132,31 @@ mod tests {
             ),
         ];
         for (key, begin, tag) in cases {
-            let key = Key::new(&key, salt).unwrap();
-            let mut packet = plain.to_vec();
-            packet.resize(plain.len() + TAG_LEN, 0);
-            key.seal_rtp(0x5501_a0b2, 0xf17b, &mut packet).unwrap();
-            assert_eq!(packet[12..16], begin);
-            assert_eq!(packet[packet.len() - TAG_LEN..], tag);
-            let len = key.open_rtp(12, 0x5501_a0b2, 0xf17b, &mut packet);
-            assert_eq!(packet[12..12 + len.unwrap()], plain[12..]);
+            for aead in Aead::all(&key) {
+                let key = Key::new(aead, salt);
+                let mut packet = plain.to_vec();
+                packet.resize(plain.len() + TAG_LEN, 0);
+                let mut other = packet.clone();
+                other[12..].fill(7);
+                key.seal_rtp(0x5501_a0b2, 0xf17b, &mut packet).unwrap();
+                assert_eq!(packet[12..16], begin);
+                assert_eq!(packet[packet.len() - TAG_LEN..], tag);
+                key.seal_rtp_of(0x5501_a0b2, 0xf17b, &plain[12..], &mut other)
+                    .unwrap();
+                assert_eq!(packet, other);
+                let len = key.open_rtp(12, 0x5501_a0b2, 0xf17b, &mut packet);
+                assert_eq!(packet[12..12 + len.unwrap()], plain[12..]);
+                // Room for another length is refused, and nothing is written there.
+                other.fill(7);
+                let short = key.seal_rtp_of(0x5501_a0b2, 0xf17b, &plain[13..], &mut other);
+                assert_eq!(short, None);
+            }
         }
     }
 
     #[test]
     fn all_of_a_longer_header_is_authenticated_and_none_of_it_encrypted() {
-        let key = Key::new(&[1; 16], [2; SALT_LEN]).unwrap();
+        let key = Key::new(Aead::fastest(&[1; 16]).unwrap(), [2; SALT_LEN]);
         let header = b"\x91\x60\0\x01\0\0\0\0\0\0\0\x07CSRC\xbe\xde\0\x01\x10\x01\0\0";
         let mut text = b"a payload".to_vec();
         let tag = key.aead.seal(key.nonce(7, 1), header, &mut text).unwrap();

@@ -1,6 +1,6 @@
 //! A path: what is published under a name, and who watches it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::HistoryLimits;
 use crate::ids::{PathId, SessionId, TransportId};
@@ -9,6 +9,12 @@ use crate::stats::EndReason;
 use crate::stream::audience::Audience;
 use crate::stream::keyframes::KeyframeRequests;
 use crate::stream::track::Track;
+
+/// What one train less is worth for each viewer: about what it costs to send.
+const HOLD_PER_VIEWER: Duration = Duration::from_micros(5);
+
+/// Less is not waited: drivers sleep for milliseconds.
+const HOLD_MIN: Duration = Duration::from_micros(500);
 
 /// See the module.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub(crate) struct Path {
     ahead: Option<u64>,
     /// When the path ends, if nobody publishes until then, and what its viewers are told.
     pub(crate) ends: Option<(Instant, EndReason)>,
+    /// There are packets that the audiences were not told of, and until when.
+    pub(crate) held_until: Option<Instant>,
     /// By transport.
     audiences: Vec<Audience>,
     /// The program itself, as often as it watches.
@@ -69,6 +77,7 @@ impl Path {
             keyframes: KeyframeRequests::default(),
             ahead: None,
             ends: None,
+            held_until: None,
             audiences,
             watchers: Audience::default(),
         }
@@ -158,6 +167,15 @@ impl Path {
 
     pub(crate) fn audiences(&mut self) -> impl Iterator<Item = (TransportId, &mut Audience)> {
         (0..).map(TransportId).zip(&mut self.audiences)
+    }
+
+    /// How long a part of a frame waits for the rest: for longer where a train less saves more.
+    /// `None`: it does not.
+    pub(crate) fn hold(&self, max: Duration) -> Option<Duration> {
+        let viewers = self.audiences.iter().map(Audience::len).sum::<usize>();
+        let viewers = u32::try_from(viewers).unwrap_or(u32::MAX);
+        let hold = HOLD_PER_VIEWER.saturating_mul(viewers);
+        (hold >= HOLD_MIN && !max.is_zero()).then_some(hold.min(max))
     }
 
     pub(crate) fn viewer_count(&self) -> usize {

@@ -1,38 +1,59 @@
 //! What one socket is to send.
 //!
-//! A transmit that the socket refuses is kept, with how far it got, and goes first: order holds,
-//! and nothing is sent twice. Bounded: one transmit is kept, and the core keeps the others.
+//! The core fills several trains, which leave together. What the socket refuses waits, with how far it
+//! got, and goes first: order holds, and nothing is sent twice. Bounded: so many trains wait here,
+//! and the core keeps the others.
+
+use std::collections::VecDeque;
 
 use kvill_core::net::{TRANSMIT_BUFFER_LEN, Transmit};
 
-use crate::udp::Sent;
+use crate::udp::{Sent, TOGETHER_MAX};
 
 /// Transmits sent per turn. More saves turns; fewer lets the socket be read in between, before its
 /// kernel buffer overflows: 256 trains take about 5 ms.
 const TRANSMITS_PER_TURN: usize = 256;
+
+/// Room for as many frames as are sent together. Of keyframes there are fewer.
+const BUFFER_LEN: usize = 3 * TRANSMIT_BUFFER_LEN;
 
 /// Between the core and one socket.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     /// Something may be there to send: the last turn ended by its budget.
     unfinished: bool,
-    /// Holds the bytes of the transmit at hand, and of a kept one.
+    /// The socket has no room.
+    full: bool,
+    /// Holds the bytes of all that wait.
     buffer: Box<[u8]>,
-    kept: Option<Kept>,
+    waiting: VecDeque<Waiting>,
 }
 
-/// A transmit that the socket refused.
+/// A transmit that was not sent, or not all of it.
 #[derive(Debug, Clone, Copy)]
-struct Kept {
+struct Waiting {
     transmit: Transmit,
-    /// Where to go on.
+    /// Where its bytes begin.
+    start: usize,
+    /// Where in them to go on.
     next: usize,
-    /// The socket told that it has room again.
-    writable: bool,
+}
+
+impl Waiting {
+    fn contents<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        let contents = buffer.get(self.start..self.start + self.transmit.size);
+        debug_assert!(contents.is_some(), "a transmit lies within the buffer");
+        contents.unwrap_or_default()
+    }
 }
 
 /// The socket, as far as sending goes.
 pub(crate) trait Outlet {
+    /// Sends the first of these, as many as leave whole by one system call, and returns how many.
+    fn send_together(&mut self, _trains: &[(Transmit, &[u8])]) -> usize {
+        0
+    }
+
     /// Sends `contents[from..]` as `transmit` says.
     fn send(&mut self, transmit: &Transmit, contents: &[u8], from: usize) -> Sent;
 }
@@ -41,16 +62,15 @@ impl Outbox {
     pub(crate) fn new() -> Self {
         Self {
             unfinished: false,
-            buffer: vec![0; TRANSMIT_BUFFER_LEN].into(),
-            kept: None,
+            full: false,
+            buffer: vec![0; BUFFER_LEN].into(),
+            waiting: VecDeque::with_capacity(TOGETHER_MAX),
         }
     }
 
     /// The socket has room again.
     pub(crate) fn on_writable(&mut self) {
-        if let Some(kept) = &mut self.kept {
-            kept.writable = true;
-        }
+        self.full = false;
     }
 
     /// Whether another turn has something to send, without an event.
@@ -60,15 +80,15 @@ impl Outbox {
 
     /// Whether it waits for the socket to have room.
     pub(crate) fn is_full(&self) -> bool {
-        self.kept.is_some_and(|kept| !kept.writable)
+        self.full
     }
 
     /// Whether everything went out.
     pub(crate) fn is_drained(&self) -> bool {
-        self.kept.is_none() && !self.unfinished
+        self.waiting.is_empty() && !self.unfinished
     }
 
-    /// Sends what is kept and what `poll` gives, up to the budget or until the socket is full.
+    /// Sends what waits and what `poll` gives, up to the budget or until the socket is full.
     /// Returns whether it sent or tried to.
     pub(crate) fn flush(
         &mut self,
@@ -76,47 +96,78 @@ impl Outbox {
         mut poll: impl FnMut(&mut [u8]) -> Option<Transmit>,
     ) -> bool {
         self.unfinished = false;
-        let mut tried = false;
-        match self.kept {
-            Some(Kept {
-                writable: false, ..
-            }) => return false,
-            Some(Kept { transmit, next, .. }) => {
-                tried = true;
-                if !self.send(outlet, transmit, next) {
-                    return tried;
-                }
-            }
-            None => {}
+        if self.full {
+            return false;
         }
-        for _ in 0..TRANSMITS_PER_TURN {
-            let Some(transmit) = poll(&mut self.buffer) else {
-                return tried;
-            };
+        let mut tried = !self.waiting.is_empty();
+        let mut budget = TRANSMITS_PER_TURN;
+        while self.send(outlet) {
+            if budget == 0 {
+                self.unfinished = true;
+                break;
+            }
+            let filled = self.fill(budget, &mut poll);
+            if filled == 0 {
+                break;
+            }
             tried = true;
-            if !self.send(outlet, transmit, 0) {
-                return tried;
-            }
+            budget -= filled;
         }
-        self.unfinished = true;
         tried
     }
 
-    /// Returns whether it is gone; if not, it is kept.
-    fn send(&mut self, outlet: &mut impl Outlet, transmit: Transmit, from: usize) -> bool {
-        let Some(contents) = self.buffer.get(..transmit.size) else {
-            debug_assert!(false, "a transmit lies within the buffer");
-            return true;
-        };
-        self.kept = match outlet.send(&transmit, contents, from) {
-            Sent::Done => None,
-            Sent::Full { next } => Some(Kept {
+    /// Takes what there is, as much as may leave together. Nothing waits. Returns how many it took.
+    fn fill(
+        &mut self,
+        budget: usize,
+        mut poll: impl FnMut(&mut [u8]) -> Option<Transmit>,
+    ) -> usize {
+        let mut start = 0;
+        while self.waiting.len() < budget.min(TOGETHER_MAX) {
+            let room = self.buffer.get_mut(start..start + TRANSMIT_BUFFER_LEN);
+            let Some(transmit) = room.and_then(&mut poll) else {
+                break;
+            };
+            self.waiting.push_back(Waiting {
                 transmit,
-                next,
-                writable: false,
-            }),
-        };
-        self.kept.is_none()
+                start,
+                next: 0,
+            });
+            start += transmit.size;
+        }
+        self.waiting.len()
+    }
+
+    /// Sends what waits. Returns whether all is gone; if not, the socket is full.
+    fn send(&mut self, outlet: &mut impl Outlet) -> bool {
+        while let Some(first) = self.waiting.front_mut() {
+            if first.next == 0 {
+                let trains: heapless::Vec<_, TOGETHER_MAX> = self
+                    .waiting
+                    .iter()
+                    .map(|train| (train.transmit, train.contents(&self.buffer)))
+                    .collect();
+                let gone = outlet.send_together(&trains);
+                if gone > 0 {
+                    self.waiting.drain(..gone);
+                    continue;
+                }
+            }
+            let Some(first) = self.waiting.front_mut() else {
+                break;
+            };
+            match outlet.send(&first.transmit, first.contents(&self.buffer), first.next) {
+                Sent::Done => {
+                    self.waiting.pop_front();
+                }
+                Sent::Full { next } => {
+                    first.next = next;
+                    self.full = true;
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 

@@ -143,6 +143,11 @@ impl Transport {
 }
 
 impl Outlet for UdpSocket {
+    #[cfg(target_os = "linux")]
+    fn send_together(&mut self, trains: &[(Transmit, &[u8])]) -> usize {
+        UdpSocket::send_together(self, trains)
+    }
+
     fn send(&mut self, transmit: &Transmit, contents: &[u8], from: usize) -> Sent {
         UdpSocket::send(self, transmit, contents, from)
     }

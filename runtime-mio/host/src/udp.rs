@@ -1,7 +1,8 @@
 //! One UDP socket: batches in, trains out.
 //!
 //! Receives many datagrams by one system call (`recvmmsg`, GRO where the system has it) and sends
-//! a train by one (GSO), or segment by segment where there is no GSO. Knows the address each
+//! several trains by one (`sendmmsg` of GSO), a train by one where the system has no `sendmmsg`, or
+//! segment by segment where there is no GSO. Knows the address each
 //! datagram was sent to, and sends from the address it is told (`IP_PKTINFO`). Non-blocking: a
 //! driver brings the readiness.
 //!
@@ -10,6 +11,8 @@
 mod options;
 mod receive;
 mod send;
+#[cfg(target_os = "linux")]
+mod together;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,9 @@ pub use send::{Counters, Sent};
 /// longer pauses of the loop and larger keyframes to more viewers; it costs kernel memory only
 /// while it is full.
 const KERNEL_BUFFER_LEN: usize = 4 << 20;
+
+/// Trains that are sent by one system call. Eight take most of what can be had.
+pub(crate) const TOGETHER_MAX: usize = 8;
 
 /// A bound, non-blocking UDP socket.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 /**
  * For `context.addInitScript`: runs within the page before anything else, and gives it
  * `exchange(pc, url)`, which brings the offer of `pc` to the server and takes the answer, and
- * `withdraw()`, which deletes the session and gives the status.
+ * `withdraw(pc)`, which deletes the session, the last one if none is named, and gives the status.
  */
 export function plainSession() {
-  let location = null;
+  const locations = new WeakMap();
   window.exchange = async (pc, url) => {
     // `sample` of measure.mjs looks for it there.
     Object.defineProperty(window, 'kvill', { value: { pc }, configurable: true });
@@ -23,11 +23,11 @@ export function plainSession() {
     if (response.status !== 201) {
       throw new Error(`POST ${url}: ${response.status} ${sdp}`);
     }
-    location = new URL(response.headers.get('Location'), url);
+    locations.set(pc, new URL(response.headers.get('Location'), url));
     await pc.setRemoteDescription({ type: 'answer', sdp });
     return sdp;
   };
-  window.withdraw = async () => (await fetch(location, { method: 'DELETE' })).status;
+  window.withdraw = async (pc = window.kvill.pc) => (await fetch(locations.get(pc), { method: 'DELETE' })).status;
 }
 
 /** For `page.waitForFunction`: whether ICE and DTLS are done. */

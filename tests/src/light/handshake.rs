@@ -7,10 +7,11 @@ use dimpl::{Dtls, KeyingMaterial, Output, SrtpProfile};
 use super::shared;
 use super::srtp::Keys;
 
-/// The client's side of a handshake.
+/// One side of a handshake: the client's, unless the server wants to be the client.
 #[derive(Debug)]
 pub(super) struct Handshake {
     dtls: Dtls,
+    is_client: bool,
     timeout: Instant,
     is_connected: bool,
     keys: Option<(KeyingMaterial, SrtpProfile)>,
@@ -23,18 +24,20 @@ pub(super) enum Step {
     Send(usize),
     /// Something is to come.
     Wait,
-    /// It is done. The last flight is the server's (RFC 6347 §4.2.4): nothing is left to be sent.
+    /// It is done. As a client nothing is left to be sent: the last flight is the server's (RFC 6347
+    /// §4.2.4). As a server it was, and is not sent again if it is lost.
     Done(Box<Keys>),
 }
 
 impl Handshake {
-    pub(super) fn new(now: Instant) -> Result<Self, String> {
+    pub(super) fn new(now: Instant, is_client: bool) -> Result<Self, String> {
         let shared = shared();
         let mut dtls = Dtls::new_12(shared.dtls.clone(), shared.certificate.clone(), now);
-        dtls.set_active(true);
+        dtls.set_active(is_client);
         dtls.handle_timeout(now).map_err(|e| e.to_string())?;
         Ok(Self {
             dtls,
+            is_client,
             timeout: now,
             is_connected: false,
             keys: None,
@@ -80,8 +83,10 @@ impl Handshake {
         let Some((material, profile)) = self.keys.take_if(|_| self.is_connected) else {
             return Ok(Step::Wait);
         };
-        let keys = Keys::derive(profile, &material, shared().crypto.srtp_provider);
-        let keys = keys.ok_or_else(|| format!("{profile:?} is not known here"))?;
+        let provider = shared().crypto.srtp_provider;
+        let keys = Keys::derive(profile, &material, self.is_client, provider).ok_or_else(|| {
+            format!("the server chose {profile:?} for SRTP: light viewers have AES-GCM alone")
+        })?;
         Ok(Step::Done(Box::new(keys)))
     }
 }

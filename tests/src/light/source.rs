@@ -106,8 +106,18 @@ impl Source {
         self.ssrc
     }
 
+    /// Whether packets with this SSRC are its own, or repairs.
+    pub(super) fn is(&self, ssrc: u32) -> bool {
+        self.ssrc == ssrc || self.rtx_ssrc == Some(ssrc)
+    }
+
     pub(super) fn rtx_ssrc(&self) -> Option<u32> {
         self.rtx_ssrc
+    }
+
+    /// Where its repairs come from, if that was not known.
+    pub(super) fn learn_rtx_ssrc(&mut self, ssrc: u32) {
+        self.rtx_ssrc.get_or_insert(ssrc);
     }
 
     pub(super) fn reception(&self) -> Reception {
@@ -135,6 +145,12 @@ impl Source {
         for missed in newest + 1..sequence {
             self.miss(now, missed);
         }
+    }
+
+    /// The SRTP index of a packet of the stream, by the best guess (RFC 3711 §3.3.1).
+    pub(super) fn index(&self, sequence: u16) -> u64 {
+        let newest = self.span.map(|(_, newest)| newest);
+        newest.map_or(sequence.into(), |newest| extend(newest, sequence))
     }
 
     /// The SRTP index of a packet of the source of repairs, by the best guess (RFC 3711 §3.3.1).

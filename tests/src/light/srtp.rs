@@ -5,7 +5,7 @@ use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use str0m::crypto::SrtpProvider;
 
 /// Longer packets are not opened.
-pub(super) const PACKET_LEN_MAX: usize = 1500;
+pub const PACKET_LEN_MAX: usize = 1500;
 
 const SALT_LEN: usize = 12;
 const TAG_LEN: usize = 16;
@@ -26,11 +26,12 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Of what the handshake exported to its client (RFC 5764 §4.2). `None`: a profile that is not
-    /// AES-GCM.
+    /// Of what the handshake exported (RFC 5764 §4.2), to its client or to the other side. `None`: a
+    /// profile that is not AES-GCM.
     pub(super) fn derive(
         profile: SrtpProfile,
         material: &[u8],
+        is_client: bool,
         provider: &dyn SrtpProvider,
     ) -> Option<Self> {
         let key_len = match profile {
@@ -38,10 +39,15 @@ impl Keys {
             SrtpProfile::AEAD_AES_256_GCM => 32,
             _ => return None,
         };
-        let (own_key, rest) = material.split_at_checked(key_len)?;
+        let (client_key, rest) = material.split_at_checked(key_len)?;
         let (server_key, rest) = rest.split_at_checked(key_len)?;
-        let (own_salt, rest) = rest.split_at_checked(SALT_LEN)?;
+        let (client_salt, rest) = rest.split_at_checked(SALT_LEN)?;
         let (server_salt, _) = rest.split_at_checked(SALT_LEN)?;
+        let (client, server) = ((client_key, client_salt), (server_key, server_salt));
+        let ((own_key, own_salt), (server_key, server_salt)) = match is_client {
+            true => (client, server),
+            false => (server, client),
+        };
         let key = |master, salt, label| Key::derive(provider, master, salt, label);
         Some(Self {
             own_rtcp: key(own_key, own_salt, 3)?,
@@ -88,15 +94,27 @@ impl Keys {
         room.get(..RTCP_CLEAR_LEN + plain)
     }
 
-    /// The sequence number of the packet that an RTX packet brings again (RFC 4588 §4).
-    pub(super) fn open_repair(&self, ssrc: u32, index: u64, packet: &[u8]) -> Option<u16> {
-        let mut room = [0; PACKET_LEN_MAX];
+    /// Opens an RTP packet of the server into `room`: the payload.
+    pub(super) fn open_rtp<'a>(
+        &self,
+        ssrc: u32,
+        index: u64,
+        packet: &[u8],
+        room: &'a mut [u8; PACKET_LEN_MAX],
+    ) -> Option<&'a [u8]> {
         let opened = room.get_mut(..packet.len())?;
         opened.copy_from_slice(packet);
         let (header, body) = opened.split_at_mut_checked(header_len(packet)?)?;
         let nonce = self.server_rtp.nonce(ssrc, index);
         let aead = &self.server_rtp.aead;
-        let plain = aead.open_in_place(nonce, Aad::from(&*header), body).ok()?;
+        let plain = aead.open_in_place(nonce, Aad::from(&*header), body);
+        plain.ok().map(|plain| &*plain)
+    }
+
+    /// The sequence number of the packet that an RTX packet brings again (RFC 4588 §4).
+    pub(super) fn open_repair(&self, ssrc: u32, index: u64, packet: &[u8]) -> Option<u16> {
+        let mut room = [0; PACKET_LEN_MAX];
+        let plain = self.open_rtp(ssrc, index, packet, &mut room)?;
         Some(u16::from_be_bytes(*plain.first_chunk()?))
     }
 }

@@ -7,10 +7,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd as _;
 
 use kvill_core::net::Transmit;
 use tracing::{debug, warn};
 
+#[cfg(target_os = "linux")]
+use super::TOGETHER_MAX;
+#[cfg(target_os = "linux")]
+use super::together::{self, Message};
 use super::{UdpSocket, options};
 use crate::address::mapped;
 
@@ -38,7 +44,7 @@ pub enum Sent {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// System calls that sent something: trains and single datagrams.
+    /// System calls that sent something: several trains, one, or a single datagram.
     pub sends: u64,
     /// Datagrams sent.
     pub datagrams: u64,
@@ -66,6 +72,54 @@ impl UdpSocket {
             self.restore_gso();
         }
         sent
+    }
+
+    /// Sends the first of these transmits by one system call, as many as it takes. Returns how many
+    /// are gone. The next one is for [`send`](Self::send), which tells what is the matter with it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn send_together(&mut self, trains: &[(Transmit, &[u8])]) -> usize {
+        let messages: heapless::Vec<_, TOGETHER_MAX> = trains
+            .iter()
+            .map_while(|(transmit, contents)| self.message(transmit, contents))
+            .take(TOGETHER_MAX)
+            .collect();
+        if messages.is_empty() {
+            return 0;
+        }
+        let gone = together::send(self.socket.as_fd(), &messages).unwrap_or(0);
+        let datagrams = |message: &Message<'_>| {
+            let len = message.segment_len.unwrap_or(message.contents.len());
+            message.contents.len().div_ceil(len.max(1)) as u64
+        };
+        self.counters.sends += u64::from(gone > 0);
+        self.counters.datagrams += messages.iter().take(gone).map(datagrams).sum::<u64>();
+        gone
+    }
+
+    /// A transmit that can go out whole. `None`: it cannot, or can go nowhere.
+    #[cfg(target_os = "linux")]
+    fn message<'a>(&self, transmit: &Transmit, contents: &'a [u8]) -> Option<Message<'a>> {
+        let (destination, source) = self.ends(transmit)?;
+        let len = transmit.segment_size.unwrap_or(contents.len()).max(1);
+        if contents.len().div_ceil(len) > self.segments_max(len) {
+            return None;
+        }
+        Some(Message {
+            destination,
+            source,
+            contents,
+            segment_len: (contents.len() > len).then_some(len),
+        })
+    }
+
+    /// Where it goes, and where from if that is told, as this socket's family writes it. `None`: it
+    /// cannot go there.
+    fn ends(&self, transmit: &Transmit) -> Option<(SocketAddr, Option<IpAddr>)> {
+        let destination = self.for_this_family(transmit.destination)?;
+        let source = self.for_this_family(transmit.source).filter(|source| {
+            !transmit.source.ip().is_unspecified() && source.is_ipv4() == destination.is_ipv4()
+        });
+        Some((destination, source.map(|source| source.ip())))
     }
 
     /// The source address of a datagram that was dropped since the last call because this machine
@@ -144,22 +198,19 @@ impl UdpSocket {
         chunk: &[u8],
         segment_len: usize,
     ) -> io::Result<()> {
-        let destination = self.for_this_family(transmit.destination).ok_or_else(|| {
+        let (destination, src_ip) = self.ends(transmit).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::AddrNotAvailable,
                 "an IPv6 destination on an IPv4 socket",
             )
         })?;
-        let source = self.for_this_family(transmit.source).filter(|source| {
-            !transmit.source.ip().is_unspecified() && source.is_ipv4() == destination.is_ipv4()
-        });
         let transmit = quinn_udp::Transmit {
             destination,
             ecn: None,
             contents: chunk,
             // Never on a single segment: it costs, and some devices refuse it.
             segment_size: (chunk.len() > segment_len).then_some(segment_len),
-            src_ip: source.map(|source| source.ip()),
+            src_ip,
         };
         self.state.try_send(self.sock_ref(), &transmit)
     }

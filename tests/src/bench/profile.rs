@@ -1,0 +1,241 @@
+//! perf, watching a process from time to time (Linux).
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::peer::skipped;
+
+/// Samples per second of CPU.
+const FREQUENCY: &str = "10000";
+
+/// So much of a stack is enough: what is looked for is at its end.
+const STACKS: &str = "dwarf,16384";
+
+/// System calls, as the kernel counts them where they begin.
+const SYSTEM_CALLS: &str = "raw_syscalls:sys_enter";
+
+/// Keeps the folders of a process apart.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Whether there is perf here.
+///
+/// # Panics
+///
+/// As [`skipped`].
+#[must_use]
+pub fn is_possible() -> bool {
+    let runs = Command::new("perf").arg("--version").output().is_ok();
+    runs || skipped::<()>("no perf", "install linux-perf").is_some()
+}
+
+/// perf, taking samples of a process while it is told to.
+#[derive(Debug)]
+pub struct Profile {
+    perf: Perf,
+}
+
+impl Profile {
+    /// Watches a process from the next [`start`](Self::start) on; with the stacks of its threads,
+    /// which cost it some time, or only where they stand.
+    ///
+    /// # Panics
+    ///
+    /// If perf cannot be run.
+    #[must_use]
+    pub fn new(pid: u32, with_stacks: bool) -> Self {
+        let stacks: &[&str] = match with_stacks {
+            true => &["--call-graph", STACKS],
+            false => &[],
+        };
+        let options = ["record", "-q", "-e", "cpu-clock", "-F", FREQUENCY];
+        let options = [&options, stacks, &["-m", "2048"]].concat();
+        Self {
+            perf: Perf::new(&options, pid),
+        }
+    }
+
+    /// Begins watching.
+    ///
+    /// # Panics
+    ///
+    /// If perf has ended.
+    pub fn start(&mut self) {
+        self.perf.tell("enable");
+    }
+
+    /// Ends watching.
+    ///
+    /// # Panics
+    ///
+    /// If perf has ended.
+    pub fn stop(&mut self) {
+        self.perf.tell("disable");
+    }
+
+    /// Passes every sample on: the functions of its stack as lines of text, the innermost first.
+    ///
+    /// # Panics
+    ///
+    /// If perf has ended before.
+    pub fn finish(mut self, mut each: impl FnMut(&str)) {
+        self.perf.end();
+        let mut script = Command::new("perf");
+        script
+            .args(["script", "--no-inline", "-F", "ip,sym", "-i"])
+            .arg(self.perf.folder.join("out"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut script = script.spawn().expect("perf, which was there");
+        let lines = BufReader::new(script.stdout.take().expect("stdout is piped"));
+        // Stacks have an indented line for each function and an empty one at their end; a sample
+        // without a stack is one line.
+        let mut stack = String::new();
+        for line in lines.lines().map(|line| line.expect("text")) {
+            stack += line.trim();
+            if line.starts_with('\t') {
+                stack.push('\n');
+                continue;
+            }
+            if !stack.is_empty() {
+                each(&stack);
+            }
+            stack.clear();
+        }
+        if !stack.is_empty() {
+            each(&stack);
+        }
+        script.wait().expect("a child can be waited for");
+    }
+}
+
+/// perf, counting the system calls of a process while it is told to.
+#[derive(Debug)]
+pub struct SystemCalls {
+    perf: Perf,
+}
+
+impl SystemCalls {
+    /// Counts from the next [`start`](Self::start) on. `None` where the kernel does not tell.
+    ///
+    /// # Panics
+    ///
+    /// As [`skipped`].
+    #[must_use]
+    pub fn new(pid: u32) -> Option<Self> {
+        let mut trial = Command::new("perf");
+        trial.args(["stat", "-e", SYSTEM_CALLS, "true"]);
+        if !trial.output().is_ok_and(|output| output.status.success()) {
+            return skipped("the kernel does not count system calls", "mount tracefs");
+        }
+        let perf = Perf::new(&["stat", "-x,", "-e", SYSTEM_CALLS], pid);
+        Some(Self { perf })
+    }
+
+    /// Begins counting.
+    ///
+    /// # Panics
+    ///
+    /// If perf has ended.
+    pub fn start(&mut self) {
+        self.perf.tell("enable");
+    }
+
+    /// Ends counting.
+    ///
+    /// # Panics
+    ///
+    /// If perf has ended.
+    pub fn stop(&mut self) {
+        self.perf.tell("disable");
+    }
+
+    /// How many there were.
+    ///
+    /// # Panics
+    ///
+    /// If perf has ended before.
+    #[must_use]
+    pub fn finish(mut self) -> u64 {
+        self.perf.end();
+        let told = fs::read_to_string(self.perf.folder.join("out")).expect("what perf counted");
+        let mut lines = told.lines().filter(|line| line.contains(SYSTEM_CALLS));
+        let count = lines.next().and_then(|line| line.split(',').next());
+        let count = count.and_then(|count| count.parse().ok());
+        count.unwrap_or_else(|| panic!("no count in {told}"))
+    }
+}
+
+/// A perf that waits for orders, and its folder for temporary files.
+#[derive(Debug)]
+struct Perf {
+    child: Child,
+    control: File,
+    acknowledgements: BufReader<File>,
+    folder: PathBuf,
+}
+
+impl Perf {
+    fn new(options: &[&str], pid: u32) -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = format!("kvill-perf-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
+        fs::create_dir(&folder).expect("a folder for temporary files");
+        let [control, acknowledgements] = ["control", "ack"].map(|name| folder.join(name));
+        let mut pipes = Command::new("mkfifo");
+        pipes.args([&control, &acknowledgements]);
+        assert!(pipes.status().is_ok_and(|status| status.success()));
+        let mut orders = OsString::from("--control=fifo:");
+        orders.push(&control);
+        orders.push(",");
+        orders.push(&acknowledgements);
+        let mut perf = Command::new("perf");
+        perf.args(options)
+            .args(["-D", "-1", "-o"])
+            .arg(folder.join("out"))
+            .arg(orders)
+            .args(["-p", &pid.to_string()])
+            .stdin(Stdio::null())
+            // It says there when it was told something.
+            .stderr(Stdio::null());
+        let child = perf.spawn().expect("perf, which was there");
+        // Both wait for perf to open the other end; it opens them for both ways.
+        let open = |path| File::options().read(true).write(true).open(path);
+        Self {
+            child,
+            control: open(control).expect("a pipe"),
+            acknowledgements: BufReader::new(open(acknowledgements).expect("a pipe")),
+            folder,
+        }
+    }
+
+    /// Gives an order, and waits until that is done.
+    fn tell(&mut self, command: &str) {
+        writeln!(self.control, "{command}").expect("perf runs");
+        let mut line = String::new();
+        let told = self.acknowledgements.read_line(&mut line);
+        assert!(told.is_ok() && line.contains("ack"), "perf: {line}");
+    }
+
+    fn end(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a pid"), Signal::INT).expect("perf runs");
+        self.child.wait().expect("a child can be waited for");
+    }
+}
+
+impl Drop for Perf {
+    fn drop(&mut self) {
+        // Both fail only for one that was told to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // What is left in a folder for temporary files harms nobody.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

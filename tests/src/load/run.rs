@@ -1,0 +1,459 @@
+//! A run from its beginning to its end.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use str0m::format::Codec;
+
+use super::film::{Film, Program};
+use super::hall::{Hall, Totals};
+use super::own;
+use super::publisher::{Published, Publisher, local_address};
+use super::report::{Quantiles, Report, Second};
+use super::signalling::{Desk, Endpoint};
+
+/// Files that a process needs beside the sockets of its viewers.
+const FILES: u64 = 100;
+
+/// Between two looks at what is due.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Between two looks at all viewers, for those whose session is over.
+const GIVE_UP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where to publish, once for each publisher. None: somebody else does.
+    pub publish: Vec<Endpoint>,
+    /// What each of them publishes.
+    pub program: Program,
+    /// Where to watch: viewers take turns.
+    pub watch: Vec<Endpoint>,
+    /// How many viewers.
+    pub viewers: usize,
+    /// The codecs of video that they offer, of VP8, H264, VP9 and AV1.
+    pub codecs: Vec<Codec>,
+    /// Offers per second.
+    pub join_rate: f64,
+    /// How long they watch, from when all are there.
+    pub duration: Duration,
+    /// The share of received media that viewers throw away, to have it repaired.
+    pub loss: f64,
+    /// Offers that are under way at a time.
+    pub offers: usize,
+    /// How long anybody may take: for a response, and from then on to be connected.
+    pub patience: Duration,
+    /// Certificates of servers are not looked at.
+    pub is_insecure: bool,
+    /// Sent as `Authorization: Bearer` when sessions are ended.
+    pub token: Option<String>,
+}
+
+impl Plan {
+    /// One publisher at `whip`, and so many viewers at `whep`, who join as fast as they can and watch
+    /// for ten seconds.
+    ///
+    /// # Errors
+    /// What is wrong with a URL.
+    pub fn new(whip: &str, whep: &str, viewers: usize) -> Result<Self, String> {
+        Ok(Self {
+            publish: vec![Endpoint::parse(whip, None)?],
+            program: Program::default(),
+            watch: vec![Endpoint::parse(whep, None)?],
+            viewers,
+            codecs: vec![Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1],
+            join_rate: f64::INFINITY,
+            duration: Duration::from_secs(10),
+            loss: 0.0,
+            offers: 8,
+            patience: Duration::from_secs(10),
+            is_insecure: false,
+            token: None,
+        })
+    }
+}
+
+/// What a run tells while it goes on.
+#[derive(Debug)]
+pub enum Moment<'a> {
+    /// All publishers are connected, and no viewer is there.
+    Published,
+    /// A second is over.
+    Second(&'a Second),
+    /// All viewers are there, or given up: they are watched from now on.
+    Watching,
+    /// That is over, and they are still there.
+    Watched,
+}
+
+/// Makes a run.
+///
+/// # Errors
+/// A publisher does not get through; no viewer does; or the system refuses something.
+pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, String> {
+    check_files(plan.viewers)?;
+    let epoch = Instant::now();
+    let system = |error: std::io::Error| format!("the system: {error}");
+    let mut hall = Hall::new(epoch, plan.loss).map_err(system)?;
+    let waker = hall.waker().map_err(system)?;
+    let wake = move || {
+        // Fails only where the hall is gone.
+        let _ = waker.wake();
+    };
+    let (threads, is_expected) = (plan.offers.max(1), !plan.publish.is_empty());
+    let desk = Desk::new(threads, plan.patience, plan.is_insecure, is_expected, wake);
+    let desk = desk.map_err(system)?;
+    let mut stage = Stage::default();
+    let mut crowd = Crowd::new(plan, &desk)?;
+    let result = stage.open(plan, &desk, epoch, &mut crowd.sessions);
+    let result = result.and_then(|()| {
+        tell(Moment::Published);
+        show(plan, &mut hall, &stage, &mut crowd, &mut tell)
+    });
+    stage.close();
+    for session in std::mem::take(&mut crowd.sessions) {
+        desk.delete(session, plan.token.clone());
+    }
+    desk.close();
+    result
+}
+
+fn check_files(viewers: usize) -> Result<(), String> {
+    let limit = own::raise_file_limit().map_err(|error| format!("the limit of files: {error}"))?;
+    let needed = viewers as u64 + FILES;
+    match limit {
+        Some(limit) if limit < needed => Err(format!(
+            "{viewers} viewers need {needed} open files, and this process may have {limit}: raise the \
+             limit (ulimit -n), or have fewer --viewers"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// From the first offer to the end of watching.
+fn show(
+    plan: &Plan,
+    hall: &mut Hall,
+    stage: &Stage,
+    crowd: &mut Crowd<'_>,
+    tell: &mut impl FnMut(Moment<'_>),
+) -> Result<Report, String> {
+    let started = Instant::now();
+    crowd.started = started;
+    let mut report = Report {
+        publishers: plan.publish.len(),
+        wanted: plan.viewers,
+        ..Report::default()
+    };
+    let mut seconds = Seconds::new(started);
+    let mut watch: Option<Watch> = None;
+    loop {
+        let now = Instant::now();
+        crowd.ask(now, hall)?;
+        crowd.take_answers(hall);
+        crowd.give_up(now, hall);
+        stage.check(watch.is_some())?;
+        let until = seconds.next.min(now + LOOK_INTERVAL);
+        hall.turn(until).map_err(|error| error.to_string())?;
+        let now = Instant::now();
+        if let Some(second) = seconds.tick(now, hall, crowd.failed()) {
+            tell(Moment::Second(&second));
+        }
+        match &watch {
+            None if crowd.is_in(hall) => {
+                report.joining = now - started;
+                if hall.totals().connected == 0 && plan.viewers > 0 {
+                    return Err(crowd.complaint());
+                }
+                tell(Moment::Watching);
+                hall.begin_watching();
+                seconds.slept = Duration::ZERO;
+                watch = Some(Watch::begin(hall, stage));
+            }
+            Some(begun) if now >= begun.since + plan.duration => {
+                tell(Moment::Watched);
+                begun.end(now, hall, stage, &mut report);
+                break;
+            }
+            _ => {}
+        }
+    }
+    report.milestones = hall.milestones().collect();
+    report.reception = hall.reception();
+    report.keyframes_asked = stage.sum(|published| &published.keyframes_asked);
+    report.failures = std::mem::take(&mut crowd.failures).into_iter().collect();
+    report.seconds = seconds.all;
+    Ok(report)
+}
+
+/// What there was when watching began.
+struct Watch {
+    since: Instant,
+    totals: Totals,
+    published: u64,
+    cpu: Option<Duration>,
+    viewers_cpu: Option<Duration>,
+}
+
+impl Watch {
+    fn begin(hall: &Hall, stage: &Stage) -> Self {
+        Self {
+            since: Instant::now(),
+            totals: hall.totals(),
+            published: stage.sum(|published| &published.packets),
+            cpu: own::process_cpu(),
+            viewers_cpu: own::thread_cpu(),
+        }
+    }
+
+    fn end(&self, now: Instant, hall: &Hall, stage: &Stage, report: &mut Report) {
+        let since = |before: Option<Duration>, after: Option<Duration>| {
+            Some(after?.saturating_sub(before?))
+        };
+        let (before, after) = (self.totals, hall.totals());
+        report.watched = now - self.since;
+        report.published = stage.sum(|published| &published.packets) - self.published;
+        report.totals = Totals {
+            connected: after.connected,
+            packets: after.packets - before.packets,
+            bytes: after.bytes - before.bytes,
+            thrown: after.thrown - before.thrown,
+            dropped: after.dropped - before.dropped,
+            receives: after.receives - before.receives,
+            opened: after.opened,
+        };
+        report.latency = Quantiles::of_micros(hall.latency());
+        report.own.cpu = since(self.cpu, own::process_cpu());
+        report.own.viewers_cpu = since(self.viewers_cpu, own::thread_cpu());
+        let slept = hall.slept().as_secs_f64() / report.watched.as_secs_f64();
+        report.own.busy = (1.0 - slept).max(0.0);
+        report.own.lag = Quantiles::of_micros(hall.lag());
+    }
+}
+
+/// The publishers.
+#[derive(Debug, Default)]
+struct Stage {
+    publishers: Vec<Arc<Published>>,
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stage {
+    /// Starts all of them, and waits until they are through.
+    fn open(
+        &mut self,
+        plan: &Plan,
+        desk: &Desk,
+        epoch: Instant,
+        sessions: &mut Vec<String>,
+    ) -> Result<(), String> {
+        for endpoint in &plan.publish {
+            let local = local_address(endpoint.address()?);
+            let publisher =
+                local.and_then(|local| Publisher::new(local, epoch, Film::new(&plan.program)));
+            let publisher = publisher.map_err(|error| format!("a publisher: {error}"))?;
+            let (session, answer) = desk.offer_at_once(endpoint, publisher.offer())?;
+            sessions.extend(session);
+            let published = Arc::new(Published::default());
+            let thread = publisher.start(&answer, Arc::clone(&published), Arc::clone(&self.stop));
+            self.threads
+                .push(thread.map_err(|error| format!("the answer to a publisher: {error}"))?);
+            self.publishers.push(published);
+        }
+        let end = Instant::now() + plan.patience;
+        let is_through = |one: &Arc<Published>| one.connected.load(Ordering::Relaxed);
+        while !self.publishers.iter().all(is_through) {
+            if Instant::now() >= end {
+                return Err(format!(
+                    "a publisher was answered, and ICE and DTLS were not done after {} s: look at the \
+                     server's log, at its UDP port, and at the addresses that it offers",
+                    plan.patience.as_secs()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// A publisher whose session is over makes a run worthless.
+    fn check(&self, is_watching: bool) -> Result<(), String> {
+        let is_over = |one: &Arc<Published>| one.closed.load(Ordering::Relaxed);
+        match self.publishers.iter().any(is_over) {
+            true => Err(format!(
+                "the server ended a publisher's session while viewers {}: look at its log",
+                if is_watching { "watched" } else { "joined" }
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn sum(&self, of: impl Fn(&Published) -> &std::sync::atomic::AtomicU64) -> u64 {
+        let each = self.publishers.iter();
+        each.map(|one| of(one).load(Ordering::Relaxed)).sum()
+    }
+
+    fn close(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // One that has panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The viewers on their way in.
+struct Crowd<'a> {
+    plan: &'a Plan,
+    desk: &'a Desk,
+    started: Instant,
+    /// The server's address and this machine's, of each place to watch.
+    ways: Vec<(IpAddr, IpAddr)>,
+    asked: usize,
+    answered: usize,
+    next_give_up: Instant,
+    failures: BTreeMap<String, usize>,
+    sessions: Vec<String>,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(plan: &'a Plan, desk: &'a Desk) -> Result<Self, String> {
+        let way = |endpoint: &Endpoint| {
+            let server = endpoint.address()?;
+            let local = local_address(server);
+            let local = local.map_err(|error| format!("there is no way to {server}: {error}"))?;
+            Ok((server, local))
+        };
+        Ok(Self {
+            plan,
+            desk,
+            started: Instant::now(),
+            ways: plan.watch.iter().map(way).collect::<Result<_, String>>()?,
+            asked: 0,
+            answered: 0,
+            next_give_up: Instant::now(),
+            failures: BTreeMap::new(),
+            sessions: Vec::new(),
+        })
+    }
+
+    /// Sends the offers that are due, and no more than can be under way.
+    fn ask(&mut self, now: Instant, hall: &mut Hall) -> Result<(), String> {
+        let since = (now - self.started).as_secs_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of viewers, and what is too large saturates"
+        )]
+        let due = ((since * self.plan.join_rate) as usize).saturating_add(1);
+        let due = match self.plan.join_rate.is_finite() {
+            true => due.min(self.plan.viewers),
+            false => self.plan.viewers,
+        };
+        while self.asked < due && self.asked < self.answered + 2 * self.plan.offers.max(1) {
+            let place = self.asked % self.ways.len();
+            let seat = hall.seat(now, self.ways[place].1, &self.plan.codecs);
+            let (number, offer) = seat.map_err(|error| format!("a viewer's socket: {error}"))?;
+            self.desk.offer(number, &self.plan.watch[place], offer);
+            self.asked += 1;
+        }
+        Ok(())
+    }
+
+    fn take_answers(&mut self, hall: &mut Hall) {
+        while let Some(answered) = self.desk.answered() {
+            self.answered += 1;
+            let near = self.ways[answered.who % self.ways.len()].0;
+            let taken = answered.result.and_then(|(session, answer)| {
+                self.sessions.extend(session);
+                let (who, asked) = (answered.who, answered.asked);
+                hall.answer(who, asked, &answer, Some(near))
+            });
+            if let Err(why) = taken {
+                *self.failures.entry(why).or_default() += 1;
+            }
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, hall: &mut Hall) {
+        if now < self.next_give_up {
+            return;
+        }
+        self.next_give_up = now + GIVE_UP_INTERVAL;
+        let since = now.checked_sub(self.plan.patience).unwrap_or(now);
+        for why in hall.give_up(since) {
+            *self.failures.entry(why).or_default() += 1;
+        }
+    }
+
+    fn failed(&self) -> usize {
+        self.failures.values().sum()
+    }
+
+    /// Whether all are there that will come.
+    fn is_in(&self, hall: &Hall) -> bool {
+        let expected = self.plan.viewers.saturating_sub(self.failed());
+        self.answered == self.plan.viewers && hall.totals().connected >= expected
+    }
+
+    /// Why nobody came.
+    fn complaint(&self) -> String {
+        let reasons = self.failures.iter();
+        let reasons: Vec<_> = reasons.map(|(why, n)| format!("{n} × {why}")).collect();
+        format!("no viewer got through: {}", reasons.join("; "))
+    }
+}
+
+/// The run, second by second.
+struct Seconds {
+    started: Instant,
+    last: Instant,
+    next: Instant,
+    before: Totals,
+    slept: Duration,
+    all: Vec<Second>,
+}
+
+impl Seconds {
+    fn new(started: Instant) -> Self {
+        Self {
+            started,
+            last: started,
+            next: started + Duration::from_secs(1),
+            before: Totals::default(),
+            slept: Duration::ZERO,
+            all: Vec::new(),
+        }
+    }
+
+    /// What a second came to, if it is over.
+    fn tick(&mut self, now: Instant, hall: &Hall, failed: usize) -> Option<Second> {
+        if now < self.next {
+            return None;
+        }
+        let totals = hall.totals();
+        let took = (now - self.last).as_secs_f64();
+        let slept = hall.slept().saturating_sub(self.slept).as_secs_f64();
+        let latency = hall.latency();
+        let median = latency.value_at_quantile(0.5);
+        let second = Second {
+            at: now - self.started,
+            connected: totals.connected,
+            failed,
+            packets: totals.packets - self.before.packets,
+            bits: (totals.bytes - self.before.bytes) * 8,
+            lost: hall.reception().lost,
+            latency: (!latency.is_empty()).then(|| Duration::from_micros(median)),
+            busy: (1.0 - slept / took).clamp(0.0, 1.0),
+        };
+        self.next += Duration::from_secs(1);
+        (self.last, self.before, self.slept) = (now, totals, hall.slept());
+        self.all.push(second);
+        Some(second)
+    }
+}
