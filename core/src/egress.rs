@@ -9,6 +9,7 @@
 //! What a viewer lost is looked up in the same histories and sealed again: there is no memory of
 //! what it was sent.
 
+mod burst;
 mod lane;
 mod quality;
 mod repairs;
@@ -19,6 +20,7 @@ use std::time::Instant;
 pub(crate) use lane::{LaneConfig, RtxConfig};
 
 use crate::config::RepairLimits;
+use crate::egress::burst::Burst;
 use crate::egress::lane::Lane;
 use crate::egress::quality::Quality;
 use crate::egress::repairs::Repairs;
@@ -35,6 +37,7 @@ use crate::time::WallClock;
 pub(crate) struct Egress {
     sealer: Sealer,
     lanes: heapless::Vec<Lane, 2>,
+    burst: Burst,
     cname: Cname,
     /// Sender reports are to go out with the next train, in this shape.
     report_due: Option<Shape>,
@@ -93,6 +96,7 @@ impl Egress {
         Self {
             sealer,
             lanes: all,
+            burst: Burst::new(now),
             cname,
             report_due: None,
             repairs: Repairs::new(limits),
@@ -143,6 +147,16 @@ impl Egress {
         self.quality.on_reference_time(now, ssrc, ntp);
     }
 
+    /// When what a burst has left goes on.
+    pub(crate) fn rest(&self) -> Option<Instant> {
+        self.burst.rest()
+    }
+
+    /// Whether that is to go on now; asked for once.
+    pub(crate) fn take_rest(&mut self, now: Instant) -> bool {
+        self.burst.take_rest(now)
+    }
+
     /// What the viewer's reports say.
     pub(crate) fn quality(&self) -> &Quality {
         &self.quality
@@ -154,7 +168,8 @@ impl Egress {
     }
 
     /// Seals the next train into `buffer`: as many packets as there are, are of one size (the
-    /// last may be shorter), and fit. Video goes first, audio and reports make its tail.
+    /// last may be shorter), and fit, but no more video than the viewer may have at once. Video goes
+    /// first, audio and reports make its tail.
     pub(crate) fn fill(
         &mut self,
         now: Instant,
@@ -165,11 +180,12 @@ impl Egress {
     ) -> Option<Filled> {
         let mut train = Train::new(buffer);
         let mut more = false;
+        self.burst.begin(now);
         for lane in &mut self.lanes {
             let Some(track) = path.track(lane.config.kind) else {
                 continue;
             };
-            more |= lane.fill(now, track, &self.sealer, &mut train, tally);
+            more |= lane.fill(now, track, &self.sealer, &mut self.burst, &mut train, tally);
         }
         self.repairs.earn(tally.bytes);
         if let Some(shape) = self.report_due {

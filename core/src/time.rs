@@ -27,6 +27,8 @@ pub enum Reason {
     Keyframe,
     /// A part of a frame whose rest did not come in time.
     Hold,
+    /// What is left of a burst to a viewer.
+    Burst,
     /// Sessions that end one after the other, since the server shuts down.
     Ending,
 }

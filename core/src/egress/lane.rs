@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::egress::Tally;
+use crate::egress::burst::Burst;
 use crate::egress::train::Train;
 use crate::media::MediaKind;
 use crate::rtp::{self, HEADER_LEN as RTP_HEADER_LEN};
@@ -77,15 +78,17 @@ impl Lane {
         }
     }
 
-    /// Seals what fits. Returns whether something was left that did not.
+    /// Seals what fits and, of video, may go now. Returns whether something was left that did not fit.
     pub(super) fn fill(
         &mut self,
         now: Instant,
         track: &Track,
         sealer: &Sealer,
+        burst: &mut Burst,
         train: &mut Train<'_>,
         tally: &mut Tally,
     ) -> bool {
+        let is_video = self.config.kind == MediaKind::Video;
         loop {
             let Some((position, floor)) = self.stand(now, track, tally) else {
                 return false;
@@ -94,11 +97,17 @@ impl Lane {
                 return false;
             };
             if entry.sequence >= floor {
+                if is_video && !burst.admits(now) {
+                    return false;
+                }
                 let len = RTP_HEADER_LEN + entry.payload.len() + sealer.rtp_overhead();
                 let Some(room) = train.room(len) else {
                     return true;
                 };
                 if self.seal(entry, floor, sealer, room).is_some() {
+                    if is_video {
+                        burst.on_sent();
+                    }
                     tally.packets += 1;
                     tally.bytes += len;
                     tally.oversized += u64::from(train.commit(len));
@@ -259,8 +268,16 @@ mod tests {
         let mut numbers = Vec::new();
         loop {
             let mut buffer = vec![0; 70_000];
+            let mut burst = Burst::new(at);
             let mut train = Train::new(&mut buffer);
-            let more = lane.fill(at, track, &sealer, &mut train, &mut Tally::default());
+            let more = lane.fill(
+                at,
+                track,
+                &sealer,
+                &mut burst,
+                &mut train,
+                &mut Tally::default(),
+            );
             if let Some((size, segment)) = train.finish() {
                 let packets = buffer[..size].chunks(segment.unwrap_or(size));
                 numbers.extend(packets.map(|c| u16::from_be_bytes([c[2], c[3]])));

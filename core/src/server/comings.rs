@@ -132,7 +132,7 @@ impl Server {
                 viewer.reduced_reports,
                 draw,
             ),
-            report_queued: false,
+            alone_queued: false,
             repair_queued: false,
         };
         session.handshake = None;

@@ -1,5 +1,5 @@
 //! What goes out next, by transport: answers first, then repairs and media in turn, so that neither
-//! waits for all of the other, and last reports on their own.
+//! waits for all of the other, and last what viewers get alone: reports, and what a burst has left.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ impl Server {
     ) -> Option<Transmit> {
         self.next_answer(transport, buffer)
             .or_else(|| self.next_sealed(now, transport, buffer))
-            .or_else(|| self.next_report(now, transport, buffer))
+            .or_else(|| self.next_alone(now, transport, buffer))
     }
 
     /// Repairs of one viewer, or media of one.
@@ -130,8 +130,8 @@ impl Server {
         self.paths.get_mut(path)?.audience(transport)
     }
 
-    /// The next report of a viewer that had no media to send it with.
-    fn next_report(
+    /// A viewer's report that there was no media to send with, or what a burst has left.
+    fn next_alone(
         &mut self,
         now: Instant,
         transport: TransportId,
@@ -139,18 +139,34 @@ impl Server {
     ) -> Option<Transmit> {
         loop {
             let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
-            let id = outbox.reports.pop_front()?;
+            let id = outbox.alone.pop_front()?;
             let Some(media) = self.sessions.media_mut(id) else {
                 continue;
             };
-            media.report_queued = false;
+            media.alone_queued = false;
             if media.route.transport != transport {
-                // It has moved since: its next train there takes the report along.
+                // It has moved since, and has its place there.
                 continue;
             }
             if let Some((route, filled)) = self.fill(now, id, Part::Media, buffer) {
+                if filled.more {
+                    self.queue_alone(id);
+                }
                 return Some(transmit(route, filled.size, filled.segment_size));
             }
+        }
+    }
+
+    /// A viewer gets its turn beside its path's.
+    pub(super) fn queue_alone(&mut self, id: SessionId) {
+        let Some(media) = self.sessions.media_mut(id) else {
+            return;
+        };
+        if std::mem::replace(&mut media.alone_queued, true) {
+            return;
+        }
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.route.transport.0)) {
+            outbox.alone.push_back(id);
         }
     }
 
@@ -163,20 +179,26 @@ impl Server {
         buffer: &mut [u8],
     ) -> Option<(Route, Filled)> {
         let mut tally = Tally::default();
+        let mut rests = false;
         let filled = self.sessions.media_mut(id).and_then(|media| {
             let path = self.paths.get(media.path)?;
             let route = media.route;
             let egress = &mut media.egress;
+            let rest = egress.rest();
             let filled = match part {
                 Part::Media => egress.fill(now, &self.clock, path, buffer, &mut tally),
                 Part::Repairs => egress.fill_repairs(now, path, buffer, &mut tally),
-            }?;
-            Some((route, filled))
+            };
+            rests = egress.rest() != rest;
+            Some((route, filled?))
         });
         self.counters.packets_out += tally.packets;
         self.counters.oversized += tally.oversized;
         self.counters.fell_off += tally.mishaps.fell_off;
         self.count_repairs(&tally.repairs);
+        if rests {
+            self.schedule(id);
+        }
         if tally.mishaps.wants_keyframe {
             self.want_keyframe(now, id);
         }

@@ -18,8 +18,9 @@ pub(super) struct Outbox {
     pub(super) repairs: VecDeque<SessionId>,
     /// The last that was sent of repairs and media was repairs.
     pub(super) repaired: bool,
-    /// Viewers whose reports are due.
-    pub(super) reports: VecDeque<SessionId>,
+    /// Viewers who are to be sent something before it is their path's turn: reports, and what a burst
+    /// has left.
+    pub(super) alone: VecDeque<SessionId>,
 }
 
 impl Outbox {

@@ -90,8 +90,8 @@ pub(super) struct Media {
     pub(super) route: Route,
     /// When its sender reports are due.
     pub(super) schedule: Schedule,
-    /// They wait for their turn to be sent.
-    pub(super) report_queued: bool,
+    /// They, or what a burst has left, wait for their turn to be sent.
+    pub(super) alone_queued: bool,
     /// Repairs wait for their turn to be sent.
     pub(super) repair_queued: bool,
 }
@@ -197,8 +197,8 @@ impl Session {
         self.handshake.is_none()
     }
 
-    /// The earliest of all that may fall due. `report` is when those of a connected viewer are.
-    fn deadline(&self, report: Option<Instant>) -> Option<Deadline> {
+    /// The earliest of all that may fall due. `media` is what a connected viewer has.
+    fn deadline(&self, media: Option<&Media>) -> Option<Deadline> {
         let gone = self.last_heard.map(|last| last + SILENCE_MAX);
         let control = match &self.peer {
             Peer::Publisher(p) => Some(p.ingest.poll_timeout()),
@@ -209,7 +209,8 @@ impl Session {
             (self.handshake.as_ref().map(|h| h.until), Reason::Handshake),
             (gone, Reason::Control),
             (control, Reason::Control),
-            (report, Reason::Report),
+            (media.map(|media| media.schedule.due()), Reason::Report),
+            (media.and_then(|media| media.egress.rest()), Reason::Burst),
         ]
         .into_iter()
         .filter_map(|(at, reason)| at.map(|at| Deadline { at, reason }))
@@ -266,8 +267,7 @@ impl Sessions {
 
     /// When something of a session falls due next.
     pub(super) fn deadline(&self, id: SessionId) -> Option<Deadline> {
-        let report = self.seats.get(id).map(|media| media.schedule.due());
-        self.get(id)?.deadline(report)
+        self.get(id)?.deadline(self.seats.get(id))
     }
 
     /// The connected viewers.

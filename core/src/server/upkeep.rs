@@ -81,6 +81,10 @@ impl Server {
             return;
         }
         self.report(now, id, until);
+        let media = self.sessions.media_mut(id);
+        if media.is_some_and(|media| media.egress.take_rest(now)) {
+            self.queue_alone(id);
+        }
         self.drive(now, id);
     }
 
@@ -97,12 +101,7 @@ impl Server {
             return;
         };
         media.egress.on_report_due(shape);
-        if std::mem::replace(&mut media.report_queued, true) {
-            return;
-        }
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(media.route.transport.0)) {
-            outbox.reports.push_back(id);
-        }
+        self.queue_alone(id);
     }
 
     /// Returns how many sessions ended with the path, `endings` at most.

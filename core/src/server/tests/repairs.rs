@@ -98,6 +98,7 @@ fn play(
     for number in numbers {
         bench.publish(publisher, 96, number);
         got.extend(packets(bench.drain(), LEN));
+        bench.advance(MS / 10);
     }
     got
 }

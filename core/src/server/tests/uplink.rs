@@ -184,6 +184,7 @@ fn a_viewer_sees_the_gap_and_then_what_came_late() {
     for index in (1..=300).filter(|n| *n != 5).chain([5]) {
         publish(&mut bench, &publisher, [index]);
         let packets = bench.drain().into_iter();
+        bench.advance(Duration::from_micros(100));
         numbers.extend(
             packets
                 .filter(|(_, to, c)| *to == address(VIEWER) && !rtcp::is_rtcp(c))
