@@ -11,8 +11,13 @@
 //! root) the trains are cut into packets by software before.
 
 #[cfg(target_os = "linux")]
+mod loads;
+#[cfg(target_os = "linux")]
+mod net;
+
+#[cfg(target_os = "linux")]
 mod linux {
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::net::SocketAddr;
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -28,10 +33,12 @@ mod linux {
     use kvill_tests::bench::sending::{Bare, Item};
     use kvill_tests::bench::{Table, is_quick, median, ratio};
     use kvill_tests::client::media::Source;
-    use kvill_tests::namespace::{CABLE, Pair};
     use kvill_tests::peer::report;
     use kvill_tests::web;
     use str0m::format::Codec as TestCodec;
+
+    use super::loads::{LOADS, Load};
+    use super::net::Net;
 
     const PAYLOAD_LEN: usize = 1150;
     const SOUND_LEN: usize = 100;
@@ -41,9 +48,6 @@ mod linux {
 
     /// How many trains leave by one system call of the bare loop: the cheapest counts.
     const BATCHES: [usize; 2] = [1, 8];
-
-    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
-    const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 2);
 
     /// Between two looks at a driver that is at work.
     const PAUSE: Duration = Duration::from_micros(100);
@@ -55,89 +59,6 @@ mod linux {
 
     type Ring = ring::aead::LessSafeKey;
     type AwsLc = aws_lc_rs::aead::LessSafeKey;
-
-    /// Which frames are sent, and when.
-    #[derive(Clone, Copy)]
-    struct Load {
-        name: &'static str,
-        packets: usize,
-        sound: bool,
-        /// From one frame to the next. Without it each is sent once the last is done.
-        interval: Option<Duration>,
-    }
-
-    const LOADS: [Load; 4] = [
-        Load {
-            name: "8 packets and sound",
-            packets: 8,
-            sound: true,
-            interval: None,
-        },
-        Load {
-            name: "the same, 30 a second",
-            packets: 8,
-            sound: true,
-            interval: Some(Duration::from_micros(33_333)),
-        },
-        Load {
-            name: "1 packet",
-            packets: 1,
-            sound: false,
-            interval: None,
-        },
-        Load {
-            name: "a keyframe's 40 packets",
-            packets: 40,
-            sound: false,
-            interval: None,
-        },
-    ];
-
-    /// Where server and clients are.
-    struct Net {
-        name: &'static str,
-        pair: Option<Pair>,
-    }
-
-    impl Net {
-        fn loopback() -> Self {
-            Self {
-                name: "loopback",
-                pair: None,
-            }
-        }
-
-        fn cable() -> Option<Self> {
-            let pair = Pair::if_possible(&[SERVER.into()], &[CLIENTS.into()])?;
-            let device = format!("link set dev {CABLE} gso_max_segs 1");
-            pair.server.ip(&device).expect("a device without USO");
-            Some(Self {
-                name: "cable",
-                pair: Some(pair),
-            })
-        }
-
-        fn addresses(&self) -> [IpAddr; 2] {
-            match self.pair {
-                Some(_) => [SERVER.into(), CLIENTS.into()],
-                None => [Ipv4Addr::LOCALHOST.into(); 2],
-            }
-        }
-
-        fn at_server<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
-            match &self.pair {
-                Some(pair) => pair.server.run(what),
-                None => what(),
-            }
-        }
-
-        fn at_clients<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
-            match &self.pair {
-                Some(pair) => pair.clients.run(what),
-                None => what(),
-            }
-        }
-    }
 
     /// A driver, its viewers, and the bare loops.
     struct Bench {
@@ -202,7 +123,10 @@ mod linux {
         }
 
         fn frame(&mut self, load: Load) -> Vec<Item> {
-            let video = self.video.delta(load.packets, PAYLOAD_LEN);
+            let mut video = self.video.delta(load.packets, PAYLOAD_LEN);
+            for packet in &mut video[..load.shorter] {
+                packet.payload = packet.payload[..PAYLOAD_LEN - 1].into();
+            }
             let audio = match load.sound {
                 true => self.audio.delta(1, SOUND_LEN),
                 false => Vec::new(),
@@ -300,6 +224,7 @@ mod linux {
                 }
                 let frame = self.frame(load);
                 driven.push(self.drive(&frame));
+                let frame = filled_up(frame);
                 // Where frames are paced, there is no time for all.
                 let turn = n % floors.len();
                 for (k, (floor, costs)) in floors.iter().zip(&mut bare).enumerate() {
@@ -334,6 +259,18 @@ mod linux {
                 ),
             ]);
         }
+    }
+
+    /// Its packets of video are of one length.
+    fn filled_up(mut frame: Vec<Item>) -> Vec<Item> {
+        for (kind, packet) in &mut frame {
+            if *kind == str0m::media::MediaKind::Video && packet.payload.len() < PAYLOAD_LEN {
+                let mut payload = packet.payload.to_vec();
+                payload.resize(PAYLOAD_LEN, 0);
+                packet.payload = payload.into();
+            }
+        }
+        frame
     }
 
     /// A bare loop: whose AES, and trains by a system call.
