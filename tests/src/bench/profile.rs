@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,6 +16,9 @@ const FREQUENCY: &str = "10000";
 
 /// So much of a stack is enough: what is looked for is at its end.
 const STACKS: &str = "dwarf,16384";
+
+/// Where the kernel's tracepoints are.
+const TRACING: &str = "/sys/kernel/tracing";
 
 /// System calls, as the kernel counts them where they begin.
 const SYSTEM_CALLS: &str = "raw_syscalls:sys_enter";
@@ -56,7 +59,7 @@ impl Profile {
         let options = ["record", "-q", "-e", "cpu-clock", "-F", FREQUENCY];
         let options = [&options, stacks, &["-m", "2048"]].concat();
         Self {
-            perf: Perf::new(&options, pid),
+            perf: Perf::new(Command::new("perf"), &options, pid),
         }
     }
 
@@ -129,12 +132,12 @@ impl SystemCalls {
     /// As [`skipped`].
     #[must_use]
     pub fn new(pid: u32) -> Option<Self> {
-        let mut trial = Command::new("perf");
+        let mut trial = tracing_perf();
         trial.args(["stat", "-e", SYSTEM_CALLS, "true"]);
         if !trial.output().is_ok_and(|output| output.status.success()) {
-            return skipped("the kernel does not count system calls", "mount tracefs");
+            return skipped("the kernel does not count system calls", "run it as root");
         }
-        let perf = Perf::new(&["stat", "-x,", "-e", SYSTEM_CALLS], pid);
+        let perf = Perf::new(tracing_perf(), &["stat", "-x,", "-e", SYSTEM_CALLS], pid);
         Some(Self { perf })
     }
 
@@ -172,6 +175,18 @@ impl SystemCalls {
     }
 }
 
+/// perf that finds the kernel's tracepoints. Where they are not mounted they are in a namespace of its
+/// own, as far as its user may do that.
+fn tracing_perf() -> Command {
+    if Path::new(TRACING).join("events").is_dir() {
+        return Command::new("perf");
+    }
+    let mut command = Command::new("unshare");
+    let mount = format!("mount -t tracefs none {TRACING}; exec perf \"$@\"");
+    command.args(["--mount", "sh", "-c", &mount, "perf"]);
+    command
+}
+
 /// A perf that waits for orders, and its folder for temporary files.
 #[derive(Debug)]
 struct Perf {
@@ -182,7 +197,7 @@ struct Perf {
 }
 
 impl Perf {
-    fn new(options: &[&str], pid: u32) -> Self {
+    fn new(mut perf: Command, options: &[&str], pid: u32) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = format!("kvill-perf-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
@@ -195,7 +210,6 @@ impl Perf {
         orders.push(&control);
         orders.push(",");
         orders.push(&acknowledgements);
-        let mut perf = Command::new("perf");
         perf.args(options)
             .args(["-D", "-1", "-o"])
             .arg(folder.join("out"))
