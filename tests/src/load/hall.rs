@@ -3,7 +3,7 @@
 //! Servers tell viewers apart by their addresses, so there are as many sockets as viewers. What comes
 //! is not opened, but for a sample, and for the packets before a viewer's first keyframe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 use str0m::format::Codec;
-use str0m::media::MediaKind;
+use str0m::media::{KeyframeRequestKind, MediaKind};
 
 use super::keyframe;
 use super::socket::{Room, Socket};
@@ -21,6 +21,10 @@ use crate::light::{self, BUFFER_LEN, PACKET_LEN_MAX, Reception};
 /// Of the packets of a viewer that has seen a keyframe one in so many is opened, a prime so that all
 /// packets of a frame get their turn. More of them say more, and cost more.
 const SAMPLED: u32 = 101;
+
+/// How long a viewer waits for a keyframe before it asks for one, from its first packet on: servers have
+/// one on its way to it, or do not.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(300);
 
 const EVENTS: usize = 1024;
 
@@ -95,6 +99,8 @@ struct Seat {
     asked: Instant,
     was_connected: bool,
     has_failed: bool,
+    /// It gets media, and no keyframe, since then; or since it asked for one.
+    undecodable_since: Option<Instant>,
     /// Packets until the next one that is opened.
     until_sample: u32,
     milestones: Milestones,
@@ -151,6 +157,7 @@ impl Hall {
             asked: now,
             was_connected: false,
             has_failed: false,
+            undecodable_since: None,
             until_sample: fastrand::u32(..SAMPLED),
             milestones: Milestones::default(),
         });
@@ -278,6 +285,17 @@ impl Hall {
         self.seats.iter().map(|seat| seat.milestones)
     }
 
+    /// How many viewers are sent which codec, by the answers.
+    pub(super) fn video(&self) -> BTreeMap<String, usize> {
+        let mut viewers = BTreeMap::new();
+        let codecs = self
+            .seats
+            .iter()
+            .filter_map(|seat| seat.viewer.codec(MediaKind::Video));
+        codecs.for_each(|codec| *viewers.entry(codec.to_string()).or_default() += 1);
+        viewers
+    }
+
     /// How both tracks have arrived, at all viewers together.
     pub(super) fn reception(&self) -> Reception {
         let of = |seat: &Seat| {
@@ -341,20 +359,34 @@ impl Seat {
         if is_sample || self.milestones.keyframe.is_none() {
             self.open(arrived, datagram, is_sample, watch);
         }
+        if self.milestones.keyframe.is_none() {
+            self.miss_keyframe(arrived);
+        }
         false
+    }
+
+    /// Asks for a keyframe, as a decoder does that gets pictures and cannot begin.
+    fn miss_keyframe(&mut self, now: Instant) {
+        let since = *self.undecodable_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= KEYFRAME_PATIENCE {
+            self.undecodable_since = Some(now);
+            self.viewer.request_keyframe(now, KeyframeRequestKind::Pli);
+        }
     }
 
     fn open(&mut self, arrived: Instant, datagram: &[u8], is_sample: bool, watch: &mut Watch) {
         let mut room = [0; PACKET_LEN_MAX];
-        let Some((kind, payload)) = self.viewer.open(datagram, &mut room) else {
+        let Some(opened) = self.viewer.open(datagram, &mut room) else {
             return;
         };
+        let (kind, payload) = (opened.kind, opened.payload);
         let codec = self.viewer.codec(kind).unwrap_or(Codec::Opus);
         if kind == MediaKind::Video && keyframe::begins(codec, payload) {
             let since_asked = arrived.saturating_duration_since(self.asked);
             self.milestones.keyframe.get_or_insert(since_asked);
         }
-        if !is_sample {
+        // A repair is as late as the loss was noticed.
+        if !is_sample || opened.is_repair {
             return;
         }
         watch.totals.opened[0] += 1;

@@ -1,5 +1,6 @@
 //! What a run came to.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -129,6 +130,8 @@ pub struct Report {
     pub milestones: Vec<Milestones>,
     /// Why offers and sessions failed, each with how often.
     pub failures: Vec<(String, usize)>,
+    /// The codecs of video, each with the number of viewers that were to be sent it.
+    pub video: BTreeMap<String, usize>,
     /// How long viewers were watched.
     pub watched: Duration,
     /// Of all publishers, while watched.
@@ -232,6 +235,7 @@ impl Report {
                 "connected_at_end": totals.connected,
                 "failures": failures,
             },
+            "video": self.video,
             "joins_per_second": self.joins_per_second(),
             "connected_ms": of(|m| m.connected),
             "first_packet_ms": of(|m| m.packet),

@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
+use ureq::http::Uri;
 
 use super::film::{Film, Program};
 use super::hall::{Hall, Totals};
 use super::own;
 use super::publisher::{Published, Publisher, local_address};
 use super::report::{Quantiles, Report, Second};
-use super::signalling::{Desk, Endpoint};
+use super::signalling::{Desk, Endpoint, in_line};
 
 /// Files that a process needs beside the sockets of its viewers.
 const FILES: u64 = 100;
@@ -184,6 +185,7 @@ fn show(
         }
     }
     report.milestones = hall.milestones().collect();
+    report.video = hall.video();
     report.reception = hall.reception();
     report.keyframes_asked = stage.sum(|published| &published.keyframes_asked);
     report.failures = std::mem::take(&mut crowd.failures).into_iter().collect();
@@ -262,18 +264,23 @@ impl Stage {
             sessions.extend(session);
             let published = Arc::new(Published::default());
             let thread = publisher.start(&answer, Arc::clone(&published), Arc::clone(&self.stop));
-            self.threads
-                .push(thread.map_err(|error| format!("the answer to a publisher: {error}"))?);
+            self.threads.push(thread.map_err(|error| {
+                let (uri, error) = (endpoint.uri(), in_line(&error));
+                format!("POST {uri}: the answer to a publisher does not work: {error}")
+            })?);
             self.publishers.push(published);
         }
         let end = Instant::now() + plan.patience;
         let is_through = |one: &Arc<Published>| one.connected.load(Ordering::Relaxed);
         while !self.publishers.iter().all(is_through) {
             if Instant::now() >= end {
+                let waiting = self.publishers.iter().position(|one| !is_through(one));
+                let uri = waiting.map(|which| plan.publish[which].uri());
                 return Err(format!(
-                    "a publisher was answered, and ICE and DTLS were not done after {} s: look at the \
+                    "{}: a publisher was answered, and ICE and DTLS were not done after {} s: look at the \
                      server's log, at its UDP port, and at the addresses that it offers",
-                    plan.patience.as_secs()
+                    uri.map(Uri::to_string).unwrap_or_default(),
+                    plan.patience.as_secs_f64()
                 ));
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -372,7 +379,9 @@ impl<'a> Crowd<'a> {
             let taken = answered.result.and_then(|(session, answer)| {
                 self.sessions.extend(session);
                 let (who, asked) = (answered.who, answered.asked);
-                hall.answer(who, asked, &answer, Some(near))
+                let uri = self.plan.watch[answered.who % self.ways.len()].uri();
+                let taken = hall.answer(who, asked, &answer, Some(near));
+                taken.map_err(|why| format!("POST {uri}: the answer does not work: {why}"))
             });
             if let Err(why) = taken {
                 *self.failures.entry(why).or_default() += 1;
