@@ -30,7 +30,10 @@ Examples:
 
   kvill-load http://127.0.0.1:8889/live --viewers 100 --loss 2 --file film.ivf
       Publishes a film that `ffmpeg -i FILE -an -c:v libvpx -g 60 film.ivf` made, to viewers that
-      lose 2 % of what comes and ask for it again.";
+      lose 2 % of what comes and ask for it again.
+
+Latency is told for each packet, from when it was published to when it came to this machine by the
+system's clock: neither the spreading of a frame nor the time that this program takes is in it.";
 
 /// Puts load on a WHIP and WHEP server, and measures what arrives.
 ///
@@ -171,6 +174,16 @@ struct Arguments {
     )]
     keyframe_interval: f64,
 
+    /// Spreads the packets of each frame over so much of the time until the next one, as browsers do (40,
+    /// say); 0: sends them at once, as other encoders do.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 0.0,
+        help_heading = "Publishers"
+    )]
+    spread: f64,
+
     /// Publishers connect and are silent.
     #[arg(long, help_heading = "Publishers")]
     silent: bool,
@@ -248,6 +261,7 @@ impl Arguments {
                 frame_packets: self.frame_packets.clamp(1, 1000),
                 keyframe_packets: self.keyframe_packets.clamp(1, 1000),
                 keyframe_interval: seconds("keyframe-interval", self.keyframe_interval)?,
+                spread: within("spread", self.spread, 0.0, 100.0)? / 100.0,
                 is_silent: self.silent,
                 recording: recording.map(Arc::new),
                 ..Program::default()

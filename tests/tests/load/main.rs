@@ -157,8 +157,9 @@ fn viewers_of_another_stack_get_all_that_was_published() {
 }
 
 #[test]
-fn another_codec_is_another_keyframe() {
-    let (report, _) = report(BINARIES[0], "h264", &["--codec", "h264"]);
+fn another_codec_is_another_keyframe_and_frames_may_be_spread() {
+    let args = ["--codec", "h264", "--spread", "40"];
+    let (report, _) = report(BINARIES[0], "h264", &args);
     check_made_up(&report);
 }
 
