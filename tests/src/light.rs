@@ -11,6 +11,7 @@
 //! Its random numbers are fastrand's of the thread: seed that with [`fastrand::seed`] for the same
 //! viewers in every run. The key exchange stays random.
 
+mod counter;
 pub mod crowd;
 mod handshake;
 mod ice;

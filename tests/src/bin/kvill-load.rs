@@ -38,7 +38,8 @@ system's clock: neither the spreading of a frame nor the time that this program 
 /// Puts load on a WHIP and WHEP server, and measures what arrives.
 ///
 /// Publishers send video (30 frames/s of 8 packets, keyframes of 40) and Opus, made up but in the
-/// shape of a camera's, or a recorded film. Each viewer has an address, ICE, DTLS and SRTP of its own.
+/// shape of a camera's, or a recorded film. Each viewer has an address, ICE, DTLS and SRTP of its own,
+/// by AES-GCM or AES128_CM_HMAC_SHA1_80.
 /// Packets are counted by their numbers, missing ones are asked for, and one in 101 is opened: its
 /// last bytes say when it was published. A line per second goes to standard error, and what it came to
 /// to standard output.
