@@ -12,7 +12,7 @@ use kvill_tests::load::film::Program;
 use kvill_tests::load::plot;
 use kvill_tests::load::recording::Recording;
 use kvill_tests::load::report::Report;
-use kvill_tests::load::run::{Moment, Plan, run};
+use kvill_tests::load::run::{Moment, Plan, SAMPLED, run};
 use kvill_tests::load::signalling::Endpoint;
 use str0m::format::Codec;
 
@@ -274,7 +274,9 @@ impl Arguments {
             } else {
                 join_rate
             },
+            settling: Duration::ZERO,
             duration: seconds("duration", self.duration)?,
+            sampled: SAMPLED,
             loss: within("loss", self.loss, 0.0, 100.0)? / 100.0,
             offers: self.offers.clamp(1, 1000),
             patience: seconds("timeout", self.timeout)?,

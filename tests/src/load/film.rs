@@ -142,9 +142,8 @@ impl Film {
         while let Some(frame) = self.frame(now) {
             self.send_off(frame);
         }
-        self.leaving
-            .pop_front_if(|(at, _)| *at <= now)
-            .map(|(_, due)| due)
+        self.leaving.front().filter(|(at, _)| *at <= now)?;
+        self.leaving.pop_front().map(|(_, due)| due)
     }
 
     fn next_frame(&mut self, now: Instant) -> Option<Instant> {

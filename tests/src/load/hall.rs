@@ -14,13 +14,10 @@ use str0m::format::Codec;
 use str0m::media::{KeyframeRequestKind, MediaKind};
 
 use super::keyframe;
+use super::report::Quantiles;
 use super::socket::{Room, Socket};
 use super::stamp;
 use crate::light::{self, BUFFER_LEN, PACKET_LEN_MAX, Reception};
-
-/// Of the packets of a viewer that has seen a keyframe one in so many is opened, a prime so that all
-/// packets of a frame get their turn. More of them say more, and cost more.
-const SAMPLED: u32 = 101;
 
 /// How long a viewer waits for a keyframe before it asks for one, from its first packet on: servers have
 /// one on its way to it, or do not.
@@ -81,9 +78,13 @@ struct Watch {
     epoch: Instant,
     /// The share of received datagrams of media that is thrown away.
     loss: f64,
+    /// Of the packets of a viewer that has seen a keyframe one in so many is opened.
+    sampled: u32,
     totals: Totals,
     /// From a packet's publication to its arrival, in microseconds, of the sample.
     latency: Histogram<u64>,
+    /// The same, since somebody asked last.
+    recent: Histogram<u64>,
     /// From a datagram's arrival at this machine to its handling, in microseconds.
     lag: Histogram<u64>,
     /// The time that was spent waiting.
@@ -113,7 +114,7 @@ fn histogram() -> Histogram<u64> {
 
 impl Hall {
     /// An empty one. Stamps of published packets count from `epoch`.
-    pub(super) fn new(epoch: Instant, loss: f64) -> io::Result<Self> {
+    pub(super) fn new(epoch: Instant, loss: f64, sampled: u32) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
@@ -125,8 +126,10 @@ impl Hall {
             watch: Watch {
                 epoch,
                 loss,
+                sampled: sampled.max(1),
                 totals: Totals::default(),
                 latency: histogram(),
+                recent: histogram(),
                 lag: histogram(),
                 slept: Duration::ZERO,
             },
@@ -158,7 +161,7 @@ impl Hall {
             was_connected: false,
             has_failed: false,
             undecodable_since: None,
-            until_sample: fastrand::u32(..SAMPLED),
+            until_sample: fastrand::u32(..self.watch.sampled),
             milestones: Milestones::default(),
         });
         Ok((number, offer))
@@ -256,6 +259,7 @@ impl Hall {
     /// What is measured from now on is that of viewers that are there, and not of their coming.
     pub(super) fn begin_watching(&mut self) {
         self.watch.latency.reset();
+        self.watch.recent.reset();
         self.watch.lag.reset();
         self.watch.slept = Duration::ZERO;
         self.watch.totals.opened = [0; 2];
@@ -268,6 +272,13 @@ impl Hall {
     /// Microseconds from a packet's publication to its arrival, of the sample.
     pub(super) fn latency(&self) -> &Histogram<u64> {
         &self.watch.latency
+    }
+
+    /// The latency of what came since this was asked last.
+    pub(super) fn take_recent(&mut self) -> Option<Quantiles> {
+        let recent = Quantiles::of_micros(&self.watch.recent);
+        self.watch.recent.reset();
+        recent
     }
 
     /// Microseconds from a train's arrival to its handling.
@@ -355,7 +366,10 @@ impl Seat {
         let since_asked = arrived.saturating_duration_since(self.asked);
         self.milestones.packet.get_or_insert(since_asked);
         let is_sample = self.until_sample == 0;
-        self.until_sample = self.until_sample.checked_sub(1).unwrap_or(SAMPLED - 1);
+        self.until_sample = self
+            .until_sample
+            .checked_sub(1)
+            .unwrap_or(watch.sampled - 1);
         if is_sample || self.milestones.keyframe.is_none() {
             self.open(arrived, datagram, is_sample, watch);
         }
@@ -394,6 +408,7 @@ impl Seat {
             watch.totals.opened[1] += 1;
             let took = arrived.saturating_duration_since(published);
             watch.latency.saturating_record(micros(took));
+            watch.recent.saturating_record(micros(took));
         }
     }
 

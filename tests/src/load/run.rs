@@ -17,6 +17,9 @@ use super::publisher::{Published, Publisher, local_address};
 use super::report::{Quantiles, Report, Second};
 use super::signalling::{Desk, Endpoint, in_line};
 
+/// Of the packets of a viewer one in so many is opened, if nothing else is said.
+pub const SAMPLED: u32 = 101;
+
 /// Files that a process needs beside the sockets of its viewers.
 const FILES: u64 = 100;
 
@@ -41,8 +44,13 @@ pub struct Plan {
     pub codecs: Vec<Codec>,
     /// Offers per second.
     pub join_rate: f64,
-    /// How long they watch, from when all are there.
+    /// How long they settle when all are there, before they are watched.
+    pub settling: Duration,
+    /// How long they are watched then.
     pub duration: Duration,
+    /// Of the packets of a viewer one in so many is opened for its latency: a prime, so that all
+    /// packets of a frame get their turn. More of them say more, and cost more.
+    pub sampled: u32,
     /// The share of received media that viewers throw away, to have it repaired.
     pub loss: f64,
     /// Offers that are under way at a time.
@@ -69,7 +77,9 @@ impl Plan {
             viewers,
             codecs: vec![Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1],
             join_rate: f64::INFINITY,
+            settling: Duration::ZERO,
             duration: Duration::from_secs(10),
+            sampled: SAMPLED,
             loss: 0.0,
             offers: 8,
             patience: Duration::from_secs(10),
@@ -100,7 +110,7 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, Stri
     check_files(plan.viewers)?;
     let epoch = Instant::now();
     let system = |error: std::io::Error| format!("the system: {error}");
-    let mut hall = Hall::new(epoch, plan.loss).map_err(system)?;
+    let mut hall = Hall::new(epoch, plan.loss, plan.sampled).map_err(system)?;
     let waker = hall.waker().map_err(system)?;
     let wake = move || {
         // Fails only where the hall is gone.
@@ -152,7 +162,7 @@ fn show(
         ..Report::default()
     };
     let mut seconds = Seconds::new(started);
-    let mut watch: Option<Watch> = None;
+    let (mut joined, mut watch) = (None, None::<Watch>);
     loop {
         let now = Instant::now();
         crowd.ask(now, hall)?;
@@ -165,9 +175,12 @@ fn show(
         if let Some(second) = seconds.tick(now, hall, crowd.failed()) {
             tell(Moment::Second(&second));
         }
+        if joined.is_none() && crowd.is_in(hall) {
+            joined = Some(now);
+            report.joining = now - started;
+        }
         match &watch {
-            None if crowd.is_in(hall) => {
-                report.joining = now - started;
+            None if joined.is_some_and(|at| now >= at + plan.settling) => {
                 if hall.totals().connected == 0 && plan.viewers > 0 {
                     return Err(crowd.complaint());
                 }
@@ -197,6 +210,7 @@ fn show(
 struct Watch {
     since: Instant,
     totals: Totals,
+    missed: u64,
     published: u64,
     cpu: Option<Duration>,
     viewers_cpu: Option<Duration>,
@@ -207,6 +221,7 @@ impl Watch {
         Self {
             since: Instant::now(),
             totals: hall.totals(),
+            missed: hall.reception().missed,
             published: stage.sum(|published| &published.packets),
             cpu: own::process_cpu(),
             viewers_cpu: own::thread_cpu(),
@@ -229,6 +244,7 @@ impl Watch {
             receives: after.receives - before.receives,
             opened: after.opened,
         };
+        report.missed = hall.reception().missed - self.missed;
         report.latency = Quantiles::of_micros(hall.latency());
         report.own.cpu = since(self.cpu, own::process_cpu());
         report.own.viewers_cpu = since(self.viewers_cpu, own::thread_cpu());
@@ -441,15 +457,13 @@ impl Seconds {
     }
 
     /// What a second came to, if it is over.
-    fn tick(&mut self, now: Instant, hall: &Hall, failed: usize) -> Option<Second> {
+    fn tick(&mut self, now: Instant, hall: &mut Hall, failed: usize) -> Option<Second> {
         if now < self.next {
             return None;
         }
         let totals = hall.totals();
         let took = (now - self.last).as_secs_f64();
         let slept = hall.slept().saturating_sub(self.slept).as_secs_f64();
-        let latency = hall.latency();
-        let median = latency.value_at_quantile(0.5);
         let second = Second {
             at: now - self.started,
             connected: totals.connected,
@@ -457,7 +471,7 @@ impl Seconds {
             packets: totals.packets - self.before.packets,
             bits: (totals.bytes - self.before.bytes) * 8,
             lost: hall.reception().lost,
-            latency: (!latency.is_empty()).then(|| Duration::from_micros(median)),
+            latency: hall.take_recent(),
             busy: (1.0 - slept / took).clamp(0.0, 1.0),
         };
         self.next += Duration::from_secs(1);

@@ -125,7 +125,10 @@ fn request(client: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
     let mut part = [0; 4096];
     let mut read = |bytes: &mut Vec<u8>| match client.read(&mut part)? {
         0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-        len => Ok(bytes.extend_from_slice(&part[..len])),
+        len => {
+            bytes.extend_from_slice(&part[..len]);
+            Ok(())
+        }
     };
     let end = loop {
         let end = bytes.windows(HEAD_END.len()).position(|it| it == HEAD_END);

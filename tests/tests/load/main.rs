@@ -22,7 +22,7 @@ const LIGHT: [&str; 8] = [
     "--join-rate",
     "0",
     "--duration",
-    "1.5",
+    "1.2",
     "--keyframe-packets",
     "12",
 ];
