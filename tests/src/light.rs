@@ -11,6 +11,7 @@
 //! Its random numbers are fastrand's of the thread: seed that with [`fastrand::seed`] for the same
 //! viewers in every run. The key exchange stays random.
 
+mod counter;
 pub mod crowd;
 mod handshake;
 mod ice;
@@ -61,6 +62,17 @@ pub struct Viewer {
     is_dtls_client: bool,
     keyframe: Option<(Instant, KeyframeRequestKind)>,
     full_intra_requests: u8,
+}
+
+/// A packet that was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened<'a> {
+    /// Whose it is.
+    pub kind: MediaKind,
+    /// Of the packet, or of the one that it brings again.
+    pub payload: &'a [u8],
+    /// It brings again what was lost, by RTX.
+    pub is_repair: bool,
 }
 
 #[derive(Debug)]
@@ -270,14 +282,14 @@ impl Viewer {
         }
     }
 
-    /// Opens a packet of one of the tracks, before it is handled: the kind of media, and the payload.
-    /// `None`: it is something else, or not genuine. Nothing is changed: for a sample of what comes.
+    /// Opens a packet of one of the tracks, or the repair of one, before it is handled. `None`: it is
+    /// something else, or not genuine. Nothing is changed: for a sample of what comes.
     #[must_use]
     pub fn open<'a>(
         &self,
         contents: &[u8],
         room: &'a mut [u8; PACKET_LEN_MAX],
-    ) -> Option<(MediaKind, &'a [u8])> {
+    ) -> Option<Opened<'a>> {
         let [_, _, high, low, _, _, _, _, ssrc @ ..] = contents.first_chunk::<12>()?;
         let sequence = u16::from_be_bytes([*high, *low]);
         let ssrc = u32::from_be_bytes(*ssrc);
@@ -286,12 +298,22 @@ impl Viewer {
         };
         let kinds = [MediaKind::Video, MediaKind::Audio];
         let mut tracks = kinds.into_iter().zip(&self.sources);
-        let (kind, index) = tracks.find_map(|(kind, source)| {
-            let source = source.as_ref().filter(|source| source.ssrc() == ssrc)?;
-            Some((kind, source.index(sequence)))
+        let (kind, source) = tracks.find_map(|(kind, source)| {
+            let source = source.as_ref().filter(|source| source.is(ssrc))?;
+            Some((kind, source))
         })?;
+        let is_repair = source.ssrc() != ssrc;
+        let index = match is_repair {
+            true => source.rtx_index(sequence),
+            false => source.index(sequence),
+        };
         let payload = playing.keys.open_rtp(ssrc, index, contents, room)?;
-        Some((kind, payload))
+        Some(Opened {
+            kind,
+            // Behind the number of the packet that it brings (RFC 4588 §4).
+            payload: payload.get(if is_repair { 2.. } else { 0.. })?,
+            is_repair,
+        })
     }
 
     /// When [`poll_transmit`](Self::poll_transmit) is to be called next, which changes with every

@@ -55,10 +55,21 @@ impl Rival {
     /// As [`pion`](Self::pion).
     #[must_use]
     pub fn pion_at(http: &str, udp: &str) -> Option<Self> {
-        let program = built_pion()?;
-        let mut command = Command::new(program);
-        command.args(["-http", http, "-udp", udp]);
-        Some(Self::start("Pion", &mut command))
+        Self::pion_with(&["-http", http, "-udp", udp])
+    }
+
+    /// As [`pion`](Self::pion), with SRTP by AES128_CM_HMAC_SHA1_80 alone.
+    ///
+    /// # Panics
+    /// As [`pion`](Self::pion).
+    #[must_use]
+    pub fn pion_without_aead() -> Option<Self> {
+        Self::pion_with(&["-no-aead"])
+    }
+
+    fn pion_with(arguments: &[&str]) -> Option<Self> {
+        let mut command = Command::new(built_pion()?);
+        Some(Self::start("Pion", command.args(arguments)))
     }
 
     /// MediaMTX with nothing but WebRTC, on free ports of 127.0.0.1. `tests/peers/mediamtx/build`

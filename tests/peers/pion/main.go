@@ -2,7 +2,7 @@
 // /PATH/whep, a goroutine that copies each track of a publisher to its viewers, one that reads each
 // viewer's RTCP, and what Pion itself starts for a peer. What Kvill is measured against.
 //
-//	pion [-http 127.0.0.1:0] [-udp 127.0.0.1:0]
+//	pion [-http 127.0.0.1:0] [-udp 127.0.0.1:0] [-no-aead]
 //
 // Prints where it listens, and ends by SIGTERM.
 package main
@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
@@ -52,10 +53,11 @@ type server struct {
 func main() {
 	httpAddress := flag.String("http", "127.0.0.1:0", "address for HTTP")
 	udpAddress := flag.String("udp", "127.0.0.1:0", "address for media; empty: a socket for each peer")
+	noAEAD := flag.Bool("no-aead", false, "SRTP by AES128_CM_HMAC_SHA1_80 alone")
 	flag.Parse()
 	ended, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 
-	api, err := newAPI(*udpAddress)
+	api, err := newAPI(*udpAddress, *noAEAD)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -79,7 +81,7 @@ func main() {
 
 // What webrtc.NewPeerConnection would use, but for one socket that all peers share, and no sockets
 // for mDNS.
-func newAPI(udpAddress string) (*webrtc.API, error) {
+func newAPI(udpAddress string, noAEAD bool) (*webrtc.API, error) {
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
 		return nil, err
@@ -91,6 +93,9 @@ func newAPI(udpAddress string) (*webrtc.API, error) {
 	settings := webrtc.SettingEngine{}
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.SetIncludeLoopbackCandidate(true)
+	if noAEAD {
+		settings.SetSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80)
+	}
 	if udpAddress != "" {
 		socket, err := net.ListenPacket("udp", udpAddress)
 		if err != nil {

@@ -12,7 +12,7 @@ use kvill_tests::load::film::Program;
 use kvill_tests::load::plot;
 use kvill_tests::load::recording::Recording;
 use kvill_tests::load::report::Report;
-use kvill_tests::load::run::{Moment, Plan, run};
+use kvill_tests::load::run::{Moment, Plan, SAMPLED, run};
 use kvill_tests::load::signalling::Endpoint;
 use str0m::format::Codec;
 
@@ -29,15 +29,20 @@ Examples:
       Watches what somebody else publishes, and keeps the figures and a picture of them.
 
   kvill-load http://127.0.0.1:8889/live --viewers 100 --loss 2 --file film.ivf
-      Publishes a film that `ffmpeg -i FILE -an -c:v libvpx film.ivf` made, to viewers that lose
-      2 % of what comes and ask for it again.";
+      Publishes a film that `ffmpeg -i FILE -an -c:v libvpx -g 60 film.ivf` made, to viewers that
+      lose 2 % of what comes and ask for it again.
+
+Latency is told for each packet, from when it was published to when it came to this machine by the
+system's clock: neither the spreading of a frame nor the time that this program takes is in it.";
 
 /// Puts load on a WHIP and WHEP server, and measures what arrives.
 ///
 /// Publishers send video (30 frames/s of 8 packets, keyframes of 40) and Opus, made up but in the
-/// shape of a camera's, or a recorded film. Each viewer has an address, ICE, DTLS and SRTP of its own.
+/// shape of a camera's, or a recorded film. Each viewer has an address, ICE, DTLS and SRTP of its own,
+/// by AES-GCM or AES128_CM_HMAC_SHA1_80.
 /// Packets are counted by their numbers, missing ones are asked for, and one in 101 is opened: its
-/// last bytes say when it was published. A line per second goes to standard error.
+/// last bytes say when it was published. A line per second goes to standard error, and what it came to
+/// to standard output.
 #[derive(Debug, Parser)]
 #[command(name = "kvill-load", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Arguments {
@@ -46,84 +51,150 @@ struct Arguments {
     stream: Vec<String>,
 
     /// Publishes here, as it stands; may be given several times.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Where")]
     whip: Vec<String>,
 
     /// Watches here, as it stands; may be given several times, and viewers take turns.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Where")]
     whep: Vec<String>,
 
-    /// Has so many viewers join.
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
-    viewers: usize,
-
-    /// Has so many of them join per second; 0: as fast as they can.
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0)]
-    join_rate: f64,
-
-    /// Watches so long, from when all viewers are there.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    duration: f64,
-
-    /// Has so many publishers: the URLs are made more by putting -2, -3 … behind URL. 0: somebody
-    /// else publishes.
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    publishers: usize,
-
-    /// The codec of the video that is published. Viewers offer it alone, if it is given.
-    #[arg(long)]
-    codec: Option<CodecName>,
-
-    /// Publishes a recorded film, again and again: VP8 in IVF, or H.264 as Annex B.
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-
-    /// Frames per second.
-    #[arg(long, value_name = "RATE", default_value_t = 30.0)]
-    fps: f64,
-
-    /// Packets of a frame, of 1,150 bytes each.
-    #[arg(long, value_name = "COUNT", default_value_t = 8)]
-    frame_packets: usize,
-
-    /// Packets of a keyframe.
-    #[arg(long, value_name = "COUNT", default_value_t = 40)]
-    keyframe_packets: usize,
-
-    /// Publishes a keyframe so often, besides those that are asked for.
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
-    keyframe_interval: f64,
-
-    /// Publishers connect and are silent.
-    #[arg(long)]
-    silent: bool,
-
-    /// Viewers throw away so much of the media that comes, at random, and have it repaired.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
-    loss: f64,
-
-    /// Has so many offers under way at a time.
-    #[arg(long, value_name = "COUNT", default_value_t = 8)]
-    offers: usize,
-
-    /// How long a response may take, and then the connection.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    timeout: f64,
-
     /// Sends this as `Authorization: Bearer TOKEN`.
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", help_heading = "Where")]
     token: Option<String>,
 
     /// Takes any certificate for https.
-    #[arg(long)]
+    #[arg(long, help_heading = "Where")]
     insecure: bool,
 
+    /// How long a response may take, and then the connection.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10.0,
+        help_heading = "Where"
+    )]
+    timeout: f64,
+
+    /// Has so many viewers join.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 100,
+        help_heading = "Viewers"
+    )]
+    viewers: usize,
+
+    /// Has so many of them join per second; 0: as fast as they can.
+    #[arg(
+        long,
+        value_name = "PER_SECOND",
+        default_value_t = 100.0,
+        help_heading = "Viewers"
+    )]
+    join_rate: f64,
+
+    /// Has so many offers under way at a time.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 8,
+        help_heading = "Viewers"
+    )]
+    offers: usize,
+
+    /// Watches so long, from when all viewers are there.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10.0,
+        help_heading = "Viewers"
+    )]
+    duration: f64,
+
+    /// Viewers throw away so much of the media that comes, at random, and have it repaired.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 0.0,
+        help_heading = "Viewers"
+    )]
+    loss: f64,
+
+    /// Has so many publishers for each URL: the URLs of more are made by putting -2, -3 … behind it. 0:
+    /// somebody else publishes.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        help_heading = "Publishers"
+    )]
+    publishers: usize,
+
+    /// The codec of the video that is published. Viewers offer it alone, if it is given.
+    #[arg(long, help_heading = "Publishers")]
+    codec: Option<CodecName>,
+
+    /// Publishes a recorded film, again and again: VP8 in IVF, or H.264 as Annex B, at --fps where the
+    /// file does not tell. Its keyframes stay where they are, whoever asks for one.
+    #[arg(long, value_name = "FILE", help_heading = "Publishers")]
+    file: Option<PathBuf>,
+
+    /// Frames per second.
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value_t = 30.0,
+        help_heading = "Publishers"
+    )]
+    fps: f64,
+
+    /// Packets of a frame, of 1,150 bytes each.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 8,
+        help_heading = "Publishers"
+    )]
+    frame_packets: usize,
+
+    /// Packets of a keyframe.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 40,
+        help_heading = "Publishers"
+    )]
+    keyframe_packets: usize,
+
+    /// Publishes a keyframe so often, besides those that are asked for.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 2.0,
+        help_heading = "Publishers"
+    )]
+    keyframe_interval: f64,
+
+    /// Spreads the packets of each frame over so much of the time until the next one, as browsers do (40,
+    /// say); 0: sends them at once, as other encoders do.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 0.0,
+        help_heading = "Publishers"
+    )]
+    spread: f64,
+
+    /// Publishers connect and are silent.
+    #[arg(long, help_heading = "Publishers")]
+    silent: bool,
+
     /// Writes all that was measured here.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
     json: Option<PathBuf>,
 
     /// Writes a picture of the run here, as SVG.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
     plot: Option<PathBuf>,
 }
 
@@ -166,12 +237,21 @@ impl Arguments {
             value => Err(format!("--{name} {value}: it can be {from} to {to}")),
         };
         let (publish, watch) = self.endpoints()?;
-        let offered = match self.codec {
-            Some(CodecName::Vp8) => vec![Codec::Vp8],
-            Some(CodecName::H264) => vec![Codec::H264],
+        let recording = self.file.as_deref().map(Recording::read).transpose()?;
+        let recorded = recording.as_ref().map(|recording| recording.codec);
+        let asked = self.codec.map(|name| match name {
+            CodecName::Vp8 => Codec::Vp8,
+            CodecName::H264 => Codec::H264,
+        });
+        if let Some((recorded, asked)) = recorded.zip(asked)
+            && recorded != asked
+        {
+            return Err(format!("--codec {asked}: the film of --file is {recorded}"));
+        }
+        let offered = match asked.or(recorded) {
+            Some(codec) => vec![codec],
             None => vec![Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1],
         };
-        let recording = self.file.as_deref().map(Recording::read).transpose()?;
         let join_rate = within("join-rate", self.join_rate, 0.0, 1e6)?;
         Ok(Plan {
             publish,
@@ -182,6 +262,7 @@ impl Arguments {
                 frame_packets: self.frame_packets.clamp(1, 1000),
                 keyframe_packets: self.keyframe_packets.clamp(1, 1000),
                 keyframe_interval: seconds("keyframe-interval", self.keyframe_interval)?,
+                spread: within("spread", self.spread, 0.0, 100.0)? / 100.0,
                 is_silent: self.silent,
                 recording: recording.map(Arc::new),
                 ..Program::default()
@@ -193,7 +274,9 @@ impl Arguments {
             } else {
                 join_rate
             },
+            settling: Duration::ZERO,
             duration: seconds("duration", self.duration)?,
+            sampled: SAMPLED,
             loss: within("loss", self.loss, 0.0, 100.0)? / 100.0,
             offers: self.offers.clamp(1, 1000),
             patience: seconds("timeout", self.timeout)?,

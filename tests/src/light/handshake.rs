@@ -7,6 +7,9 @@ use dimpl::{Dtls, KeyingMaterial, Output, SrtpProfile};
 use super::shared;
 use super::srtp::Keys;
 
+/// What is offered for SRTP, of what there is, which is what dimpl has.
+const CIPHERS: &str = "AES-GCM and AES128_CM_HMAC_SHA1_80";
+
 /// One side of a handshake: the client's, unless the server wants to be the client.
 #[derive(Debug)]
 pub(super) struct Handshake {
@@ -80,12 +83,15 @@ impl Handshake {
                 other => return Err(format!("unexpected in a handshake: {other:?}")),
             }
         }
-        let Some((material, profile)) = self.keys.take_if(|_| self.is_connected) else {
+        if !self.is_connected {
             return Ok(Step::Wait);
-        };
+        }
+        let (material, profile) = self.keys.take().ok_or_else(|| {
+            format!("the server agreed to no cipher of SRTP: viewers have {CIPHERS}")
+        })?;
         let provider = shared().crypto.srtp_provider;
         let keys = Keys::derive(profile, &material, self.is_client, provider).ok_or_else(|| {
-            format!("the server chose {profile:?} for SRTP: light viewers have AES-GCM alone")
+            format!("the server chose {profile:?} for SRTP: viewers have {CIPHERS}")
         })?;
         Ok(Step::Done(Box::new(keys)))
     }

@@ -1,6 +1,7 @@
 //! What a publisher publishes: pictures that are made up in the shape of a camera's, or recorded ones,
 //! and sound every 20 ms.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ pub struct Program {
     pub packet_len: usize,
     /// Between two keyframes that nobody asked for.
     pub keyframe_interval: Duration,
+    /// The share of the time until the next frame over which the packets of one leave, evenly. Browsers
+    /// pace so, other encoders send at once, by 0.
+    pub spread: f64,
     /// Nothing is published: the publisher is there, and silent.
     pub is_silent: bool,
     /// What is shown instead of made up pictures, again and again.
@@ -41,6 +45,7 @@ pub struct Program {
 
 impl Default for Program {
     /// VP8, 30 frames a second of 8 packets, 2.3 Mbit/s, and a keyframe of 40 every two seconds.
+    /// Each leaves at once.
     fn default() -> Self {
         Self {
             codec: Codec::Vp8,
@@ -49,19 +54,28 @@ impl Default for Program {
             keyframe_packets: 40,
             packet_len: 1150,
             keyframe_interval: Duration::from_secs(2),
+            spread: 0.0,
             is_silent: false,
             recording: None,
         }
     }
 }
 
-/// One frame, of one track.
+/// A packet that is due.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct Due {
     pub(super) kind: MediaKind,
-    pub(super) packets: Vec<Packet>,
+    pub(super) packet: Packet,
     /// The last bytes mean nothing, and may be written over.
     pub(super) is_stamped: bool,
+}
+
+/// One frame, of one track.
+#[derive(Debug)]
+struct Frame {
+    due: Instant,
+    kind: MediaKind,
+    packets: Vec<Packet>,
 }
 
 /// What is due when.
@@ -75,6 +89,8 @@ pub(super) struct Film {
     is_keyframe_asked: bool,
     /// The next frame of the recording.
     place: usize,
+    /// What is left of frames that are on their way out, and when it leaves.
+    leaving: VecDeque<(Instant, Due)>,
 }
 
 impl Film {
@@ -100,6 +116,7 @@ impl Film {
             due: None,
             is_keyframe_asked: true,
             place: 0,
+            leaving: VecDeque::new(),
         }
     }
 
@@ -113,8 +130,23 @@ impl Film {
         self.is_keyframe_asked = true;
     }
 
-    /// When [`frame`](Self::frame) has something. It begins when this is asked first.
+    /// When [`packet`](Self::packet) has something. It begins when this is asked first.
     pub(super) fn next(&mut self, now: Instant) -> Option<Instant> {
+        let frame = self.next_frame(now)?;
+        let packet = self.leaving.front();
+        Some(packet.map_or(frame, |(at, _)| frame.min(*at)))
+    }
+
+    /// The next packet that is due.
+    pub(super) fn packet(&mut self, now: Instant) -> Option<Due> {
+        while let Some(frame) = self.frame(now) {
+            self.send_off(frame);
+        }
+        self.leaving.front().filter(|(at, _)| *at <= now)?;
+        self.leaving.pop_front().map(|(_, due)| due)
+    }
+
+    fn next_frame(&mut self, now: Instant) -> Option<Instant> {
         if self.program.is_silent {
             return None;
         }
@@ -122,21 +154,46 @@ impl Film {
         Some(*picture.min(sound))
     }
 
+    /// Sound overtakes what is left of a picture.
+    fn send_off(&mut self, frame: Frame) {
+        let kind = frame.kind;
+        let due = |packet, is_stamped| Due {
+            kind,
+            packet,
+            is_stamped,
+        };
+        if kind == MediaKind::Audio {
+            let packets = frame.packets.into_iter();
+            return packets
+                .for_each(|packet| self.leaving.push_front((frame.due, due(packet, true))));
+        }
+        let is_stamped = self.program.recording.is_none();
+        #[expect(clippy::cast_precision_loss, reason = "packets of a frame")]
+        let gap = self.program.spread / self.program.frame_rate / frame.packets.len().max(1) as f64;
+        let mut at = frame.due;
+        for packet in frame.packets {
+            self.leaving.push_back((at, due(packet, is_stamped)));
+            at += Duration::from_secs_f64(gap);
+        }
+    }
+
     /// The next frame that is due.
-    pub(super) fn frame(&mut self, now: Instant) -> Option<Frame> {
-        self.next(now)?;
+    fn frame(&mut self, now: Instant) -> Option<Frame> {
+        self.next_frame(now)?;
         let [picture, sound, keyframe] = self.due.as_mut()?;
         if *sound <= now {
+            let due = *sound;
             *sound += SOUND_INTERVAL;
             return Some(Frame {
+                due,
                 kind: MediaKind::Audio,
                 packets: self.sounds.delta(1, SOUND_LEN),
-                is_stamped: true,
             });
         }
         if *picture > now {
             return None;
         }
+        let due = *picture;
         *picture += Duration::from_secs_f64(1.0 / self.program.frame_rate);
         let program = &self.program;
         let packets = if let Some(recording) = &program.recording {
@@ -152,9 +209,9 @@ impl Film {
             self.pictures.delta(packets, program.packet_len)
         };
         Some(Frame {
+            due,
             kind: MediaKind::Video,
             packets,
-            is_stamped: program.recording.is_none(),
         })
     }
 }
@@ -188,11 +245,11 @@ mod tests {
         let play = |film: &mut Film, from: u64, to: u64| {
             let (mut pictures, mut sounds, mut packets) = (0, 0, 0);
             for ms in from..to {
-                while let Some(frame) = film.frame(start + Duration::from_millis(ms)) {
-                    match frame.kind {
+                while let Some(due) = film.packet(start + Duration::from_millis(ms)) {
+                    match due.kind {
                         MediaKind::Video => {
-                            pictures += 1;
-                            packets += frame.packets.len();
+                            pictures += u32::from(due.packet.marker);
+                            packets += 1;
                         }
                         MediaKind::Audio => sounds += 1,
                     }
@@ -212,6 +269,35 @@ mod tests {
     }
 
     #[test]
+    fn packets_of_a_frame_are_spread_as_far_as_is_asked_for() {
+        let program = Program {
+            frame_rate: 25.0,
+            keyframe_packets: 4,
+            spread: 0.5,
+            ..Program::default()
+        };
+        let mut film = Film::new(&program);
+        let start = Instant::now();
+        let mut now = start;
+        let (mut pictures, mut sounds) = (Vec::new(), Vec::new());
+        while pictures.len() < 12 {
+            now = film.next(now).unwrap();
+            let due = film.packet(now).unwrap();
+            let seen = match due.kind {
+                MediaKind::Video => &mut pictures,
+                MediaKind::Audio => &mut sounds,
+            };
+            seen.push((now - start).as_micros());
+        }
+        let keyframe = [0, 5000, 10_000, 15_000];
+        let frame = [
+            40_000, 42_500, 45_000, 47_500, 50_000, 52_500, 55_000, 57_500,
+        ];
+        assert_eq!(pictures, [&keyframe[..], &frame].concat());
+        assert_eq!(sounds, [0, 20_000, 40_000]);
+    }
+
+    #[test]
     fn a_silent_film_has_nothing() {
         let program = Program {
             is_silent: true,
@@ -219,6 +305,6 @@ mod tests {
         };
         let mut film = Film::new(&program);
         let now = Instant::now();
-        assert!(film.next(now).is_none() && film.frame(now).is_none());
+        assert!(film.next(now).is_none() && film.packet(now).is_none());
     }
 }

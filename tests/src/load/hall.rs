@@ -3,7 +3,7 @@
 //! Servers tell viewers apart by their addresses, so there are as many sockets as viewers. What comes
 //! is not opened, but for a sample, and for the packets before a viewer's first keyframe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 use str0m::format::Codec;
-use str0m::media::MediaKind;
+use str0m::media::{KeyframeRequestKind, MediaKind};
 
 use super::keyframe;
+use super::report::Quantiles;
 use super::socket::{Room, Socket};
 use super::stamp;
 use crate::light::{self, BUFFER_LEN, PACKET_LEN_MAX, Reception};
 
-/// Of the packets of a viewer that has seen a keyframe one in so many is opened, a prime so that all
-/// packets of a frame get their turn. More of them say more, and cost more.
-const SAMPLED: u32 = 101;
+/// How long a viewer waits for a keyframe before it asks for one, from its first packet on: servers have
+/// one on its way to it, or do not.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(300);
 
 const EVENTS: usize = 1024;
 
@@ -77,9 +78,13 @@ struct Watch {
     epoch: Instant,
     /// The share of received datagrams of media that is thrown away.
     loss: f64,
+    /// Of the packets of a viewer that has seen a keyframe one in so many is opened.
+    sampled: u32,
     totals: Totals,
     /// From a packet's publication to its arrival, in microseconds, of the sample.
     latency: Histogram<u64>,
+    /// The same, since somebody asked last.
+    recent: Histogram<u64>,
     /// From a datagram's arrival at this machine to its handling, in microseconds.
     lag: Histogram<u64>,
     /// The time that was spent waiting.
@@ -95,6 +100,8 @@ struct Seat {
     asked: Instant,
     was_connected: bool,
     has_failed: bool,
+    /// It gets media, and no keyframe, since then; or since it asked for one.
+    undecodable_since: Option<Instant>,
     /// Packets until the next one that is opened.
     until_sample: u32,
     milestones: Milestones,
@@ -107,7 +114,7 @@ fn histogram() -> Histogram<u64> {
 
 impl Hall {
     /// An empty one. Stamps of published packets count from `epoch`.
-    pub(super) fn new(epoch: Instant, loss: f64) -> io::Result<Self> {
+    pub(super) fn new(epoch: Instant, loss: f64, sampled: u32) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
@@ -119,8 +126,10 @@ impl Hall {
             watch: Watch {
                 epoch,
                 loss,
+                sampled: sampled.max(1),
                 totals: Totals::default(),
                 latency: histogram(),
+                recent: histogram(),
                 lag: histogram(),
                 slept: Duration::ZERO,
             },
@@ -151,7 +160,8 @@ impl Hall {
             asked: now,
             was_connected: false,
             has_failed: false,
-            until_sample: fastrand::u32(..SAMPLED),
+            undecodable_since: None,
+            until_sample: fastrand::u32(..self.watch.sampled),
             milestones: Milestones::default(),
         });
         Ok((number, offer))
@@ -249,6 +259,7 @@ impl Hall {
     /// What is measured from now on is that of viewers that are there, and not of their coming.
     pub(super) fn begin_watching(&mut self) {
         self.watch.latency.reset();
+        self.watch.recent.reset();
         self.watch.lag.reset();
         self.watch.slept = Duration::ZERO;
         self.watch.totals.opened = [0; 2];
@@ -261,6 +272,13 @@ impl Hall {
     /// Microseconds from a packet's publication to its arrival, of the sample.
     pub(super) fn latency(&self) -> &Histogram<u64> {
         &self.watch.latency
+    }
+
+    /// The latency of what came since this was asked last.
+    pub(super) fn take_recent(&mut self) -> Option<Quantiles> {
+        let recent = Quantiles::of_micros(&self.watch.recent);
+        self.watch.recent.reset();
+        recent
     }
 
     /// Microseconds from a train's arrival to its handling.
@@ -276,6 +294,17 @@ impl Hall {
     /// What each viewer has seen.
     pub(super) fn milestones(&self) -> impl Iterator<Item = Milestones> {
         self.seats.iter().map(|seat| seat.milestones)
+    }
+
+    /// How many viewers are sent which codec, by the answers.
+    pub(super) fn video(&self) -> BTreeMap<String, usize> {
+        let mut viewers = BTreeMap::new();
+        let codecs = self
+            .seats
+            .iter()
+            .filter_map(|seat| seat.viewer.codec(MediaKind::Video));
+        codecs.for_each(|codec| *viewers.entry(codec.to_string()).or_default() += 1);
+        viewers
     }
 
     /// How both tracks have arrived, at all viewers together.
@@ -337,24 +366,41 @@ impl Seat {
         let since_asked = arrived.saturating_duration_since(self.asked);
         self.milestones.packet.get_or_insert(since_asked);
         let is_sample = self.until_sample == 0;
-        self.until_sample = self.until_sample.checked_sub(1).unwrap_or(SAMPLED - 1);
+        self.until_sample = self
+            .until_sample
+            .checked_sub(1)
+            .unwrap_or(watch.sampled - 1);
         if is_sample || self.milestones.keyframe.is_none() {
             self.open(arrived, datagram, is_sample, watch);
+        }
+        if self.milestones.keyframe.is_none() {
+            self.miss_keyframe(arrived);
         }
         false
     }
 
+    /// Asks for a keyframe, as a decoder does that gets pictures and cannot begin.
+    fn miss_keyframe(&mut self, now: Instant) {
+        let since = *self.undecodable_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= KEYFRAME_PATIENCE {
+            self.undecodable_since = Some(now);
+            self.viewer.request_keyframe(now, KeyframeRequestKind::Pli);
+        }
+    }
+
     fn open(&mut self, arrived: Instant, datagram: &[u8], is_sample: bool, watch: &mut Watch) {
         let mut room = [0; PACKET_LEN_MAX];
-        let Some((kind, payload)) = self.viewer.open(datagram, &mut room) else {
+        let Some(opened) = self.viewer.open(datagram, &mut room) else {
             return;
         };
+        let (kind, payload) = (opened.kind, opened.payload);
         let codec = self.viewer.codec(kind).unwrap_or(Codec::Opus);
         if kind == MediaKind::Video && keyframe::begins(codec, payload) {
             let since_asked = arrived.saturating_duration_since(self.asked);
             self.milestones.keyframe.get_or_insert(since_asked);
         }
-        if !is_sample {
+        // A repair is as late as the loss was noticed.
+        if !is_sample || opened.is_repair {
             return;
         }
         watch.totals.opened[0] += 1;
@@ -362,6 +408,7 @@ impl Seat {
             watch.totals.opened[1] += 1;
             let took = arrived.saturating_duration_since(published);
             watch.latency.saturating_record(micros(took));
+            watch.recent.saturating_record(micros(took));
         }
     }
 

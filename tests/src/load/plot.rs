@@ -33,7 +33,7 @@ fn try_draw(path: &Path, seconds: &[Second]) -> Result<(), Box<dyn std::error::E
         ("viewers connected", BLUE, |second| second.connected as f64),
         ("Mbit/s delivered", GREEN, |second| second.bits as f64 / 1e6),
         ("median forward latency, ms", RED, |second| {
-            second.latency.map_or(0.0, |it| it.as_secs_f64() * 1e3)
+            second.latency.map_or(0.0, |it| it.p50.as_secs_f64() * 1e3)
         }),
         ("this program was busy, %", GREY, |second| {
             second.busy * 100.0

@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use str0m::format::Codec;
 use str0m::net::{Protocol, Receive};
 
-use super::film::{Film, Frame};
+use super::film::{Due, Film};
 use super::stamp;
 use crate::client::{Client, Options};
 
@@ -148,25 +148,21 @@ impl Publisher {
 
     /// Publishes what is due. Each packet leaves before the next one gets its time.
     fn publish(&mut self, published: &Published) {
-        let now = Instant::now();
-        while let Some(frame) = self.film.frame(now) {
-            let Frame {
+        while let Some(due) = self.film.packet(Instant::now()) {
+            let Due {
                 kind,
-                mut packets,
+                mut packet,
                 is_stamped,
-            } = frame;
-            for packet in &mut packets {
-                let now = Instant::now();
-                if is_stamped {
-                    let mut payload = packet.payload.to_vec();
-                    stamp::write(&mut payload, self.epoch, now);
-                    packet.payload = payload.into();
-                }
-                self.client.write(now, kind, [&*packet]);
-                self.send();
+            } = due;
+            let now = Instant::now();
+            if is_stamped {
+                let mut payload = packet.payload.to_vec();
+                stamp::write(&mut payload, self.epoch, now);
+                packet.payload = payload.into();
             }
-            let count = packets.len() as u64;
-            published.packets.fetch_add(count, Ordering::Relaxed);
+            self.client.write(now, kind, [&packet]);
+            self.send();
+            published.packets.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

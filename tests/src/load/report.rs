@@ -1,5 +1,6 @@
 //! What a run came to.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub struct Second {
     pub bits: u64,
     /// Packets that were given up so far.
     pub lost: u64,
-    /// The median of the latency of the run so far. `None`: nothing that came had a time in it.
-    pub latency: Option<Duration>,
+    /// The latency of what came in it. `None`: nothing of that had a time in it.
+    pub latency: Option<Quantiles>,
     /// The share of the second in which the loop of the viewers did not wait.
     pub busy: f64,
 }
@@ -41,7 +42,7 @@ impl Display for Second {
         #[expect(clippy::cast_precision_loss, reason = "for the eye")]
         let mbps = self.bits as f64 / 1e6;
         let latency = self.latency.map_or("-".to_owned(), |latency| {
-            format!("{:.2} ms", latency.as_secs_f64() * 1e3)
+            format!("{:.2} ms", latency.p50.as_secs_f64() * 1e3)
         });
         write!(
             f,
@@ -129,6 +130,8 @@ pub struct Report {
     pub milestones: Vec<Milestones>,
     /// Why offers and sessions failed, each with how often.
     pub failures: Vec<(String, usize)>,
+    /// The codecs of video, each with the number of viewers that were to be sent it.
+    pub video: BTreeMap<String, usize>,
     /// How long viewers were watched.
     pub watched: Duration,
     /// Of all publishers, while watched.
@@ -139,6 +142,8 @@ pub struct Report {
     pub totals: Totals,
     /// How the streams arrived at all viewers together, from their beginning.
     pub reception: Reception,
+    /// Packets that were missed while watched, whether they were repaired or not.
+    pub missed: u64,
     /// From a packet's publication to its arrival, of a sample, while watched. `None`: nothing that
     /// came had a time in it.
     pub latency: Option<Quantiles>,
@@ -232,6 +237,7 @@ impl Report {
                 "connected_at_end": totals.connected,
                 "failures": failures,
             },
+            "video": self.video,
             "joins_per_second": self.joins_per_second(),
             "connected_ms": of(|m| m.connected),
             "first_packet_ms": of(|m| m.packet),
@@ -244,6 +250,7 @@ impl Report {
                 "dropped_here": totals.dropped,
                 "receives": totals.receives,
                 "missed": reception.missed,
+                "missed_while_watched": self.missed,
                 "repaired_in_time": reception.in_time,
                 "late": reception.late,
                 "lost": reception.lost,
@@ -276,7 +283,7 @@ fn second(second: &Second) -> Value {
         "packets": second.packets,
         "bits": second.bits,
         "lost": second.lost,
-        "latency_ms": second.latency.map(|latency| latency.as_secs_f64() * 1e3),
+        "latency_ms": second.latency.map(|latency| latency.json()),
         "busy": second.busy,
     })
 }

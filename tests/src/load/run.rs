@@ -8,13 +8,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
+use ureq::http::Uri;
 
 use super::film::{Film, Program};
 use super::hall::{Hall, Totals};
 use super::own;
 use super::publisher::{Published, Publisher, local_address};
 use super::report::{Quantiles, Report, Second};
-use super::signalling::{Desk, Endpoint};
+use super::signalling::{Desk, Endpoint, in_line};
+
+/// Of the packets of a viewer one in so many is opened, if nothing else is said.
+pub const SAMPLED: u32 = 101;
 
 /// Files that a process needs beside the sockets of its viewers.
 const FILES: u64 = 100;
@@ -40,8 +44,13 @@ pub struct Plan {
     pub codecs: Vec<Codec>,
     /// Offers per second.
     pub join_rate: f64,
-    /// How long they watch, from when all are there.
+    /// How long they settle when all are there, before they are watched.
+    pub settling: Duration,
+    /// How long they are watched then.
     pub duration: Duration,
+    /// Of the packets of a viewer one in so many is opened for its latency: a prime, so that all
+    /// packets of a frame get their turn. More of them say more, and cost more.
+    pub sampled: u32,
     /// The share of received media that viewers throw away, to have it repaired.
     pub loss: f64,
     /// Offers that are under way at a time.
@@ -68,7 +77,9 @@ impl Plan {
             viewers,
             codecs: vec![Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1],
             join_rate: f64::INFINITY,
+            settling: Duration::ZERO,
             duration: Duration::from_secs(10),
+            sampled: SAMPLED,
             loss: 0.0,
             offers: 8,
             patience: Duration::from_secs(10),
@@ -99,7 +110,7 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, Stri
     check_files(plan.viewers)?;
     let epoch = Instant::now();
     let system = |error: std::io::Error| format!("the system: {error}");
-    let mut hall = Hall::new(epoch, plan.loss).map_err(system)?;
+    let mut hall = Hall::new(epoch, plan.loss, plan.sampled).map_err(system)?;
     let waker = hall.waker().map_err(system)?;
     let wake = move || {
         // Fails only where the hall is gone.
@@ -151,7 +162,7 @@ fn show(
         ..Report::default()
     };
     let mut seconds = Seconds::new(started);
-    let mut watch: Option<Watch> = None;
+    let (mut joined, mut watch) = (None, None::<Watch>);
     loop {
         let now = Instant::now();
         crowd.ask(now, hall)?;
@@ -164,9 +175,12 @@ fn show(
         if let Some(second) = seconds.tick(now, hall, crowd.failed()) {
             tell(Moment::Second(&second));
         }
+        if joined.is_none() && crowd.is_in(hall) {
+            joined = Some(now);
+            report.joining = now - started;
+        }
         match &watch {
-            None if crowd.is_in(hall) => {
-                report.joining = now - started;
+            None if joined.is_some_and(|at| now >= at + plan.settling) => {
                 if hall.totals().connected == 0 && plan.viewers > 0 {
                     return Err(crowd.complaint());
                 }
@@ -184,6 +198,7 @@ fn show(
         }
     }
     report.milestones = hall.milestones().collect();
+    report.video = hall.video();
     report.reception = hall.reception();
     report.keyframes_asked = stage.sum(|published| &published.keyframes_asked);
     report.failures = std::mem::take(&mut crowd.failures).into_iter().collect();
@@ -195,6 +210,7 @@ fn show(
 struct Watch {
     since: Instant,
     totals: Totals,
+    missed: u64,
     published: u64,
     cpu: Option<Duration>,
     viewers_cpu: Option<Duration>,
@@ -205,6 +221,7 @@ impl Watch {
         Self {
             since: Instant::now(),
             totals: hall.totals(),
+            missed: hall.reception().missed,
             published: stage.sum(|published| &published.packets),
             cpu: own::process_cpu(),
             viewers_cpu: own::thread_cpu(),
@@ -227,6 +244,7 @@ impl Watch {
             receives: after.receives - before.receives,
             opened: after.opened,
         };
+        report.missed = hall.reception().missed - self.missed;
         report.latency = Quantiles::of_micros(hall.latency());
         report.own.cpu = since(self.cpu, own::process_cpu());
         report.own.viewers_cpu = since(self.viewers_cpu, own::thread_cpu());
@@ -262,18 +280,23 @@ impl Stage {
             sessions.extend(session);
             let published = Arc::new(Published::default());
             let thread = publisher.start(&answer, Arc::clone(&published), Arc::clone(&self.stop));
-            self.threads
-                .push(thread.map_err(|error| format!("the answer to a publisher: {error}"))?);
+            self.threads.push(thread.map_err(|error| {
+                let (uri, error) = (endpoint.uri(), in_line(&error));
+                format!("POST {uri}: the answer to a publisher does not work: {error}")
+            })?);
             self.publishers.push(published);
         }
         let end = Instant::now() + plan.patience;
         let is_through = |one: &Arc<Published>| one.connected.load(Ordering::Relaxed);
         while !self.publishers.iter().all(is_through) {
             if Instant::now() >= end {
+                let waiting = self.publishers.iter().position(|one| !is_through(one));
+                let uri = waiting.map(|which| plan.publish[which].uri());
                 return Err(format!(
-                    "a publisher was answered, and ICE and DTLS were not done after {} s: look at the \
+                    "{}: a publisher was answered, and ICE and DTLS were not done after {} s: look at the \
                      server's log, at its UDP port, and at the addresses that it offers",
-                    plan.patience.as_secs()
+                    uri.map(Uri::to_string).unwrap_or_default(),
+                    plan.patience.as_secs_f64()
                 ));
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -372,7 +395,9 @@ impl<'a> Crowd<'a> {
             let taken = answered.result.and_then(|(session, answer)| {
                 self.sessions.extend(session);
                 let (who, asked) = (answered.who, answered.asked);
-                hall.answer(who, asked, &answer, Some(near))
+                let uri = self.plan.watch[answered.who % self.ways.len()].uri();
+                let taken = hall.answer(who, asked, &answer, Some(near));
+                taken.map_err(|why| format!("POST {uri}: the answer does not work: {why}"))
             });
             if let Err(why) = taken {
                 *self.failures.entry(why).or_default() += 1;
@@ -432,15 +457,13 @@ impl Seconds {
     }
 
     /// What a second came to, if it is over.
-    fn tick(&mut self, now: Instant, hall: &Hall, failed: usize) -> Option<Second> {
+    fn tick(&mut self, now: Instant, hall: &mut Hall, failed: usize) -> Option<Second> {
         if now < self.next {
             return None;
         }
         let totals = hall.totals();
         let took = (now - self.last).as_secs_f64();
         let slept = hall.slept().saturating_sub(self.slept).as_secs_f64();
-        let latency = hall.latency();
-        let median = latency.value_at_quantile(0.5);
         let second = Second {
             at: now - self.started,
             connected: totals.connected,
@@ -448,7 +471,7 @@ impl Seconds {
             packets: totals.packets - self.before.packets,
             bits: (totals.bytes - self.before.bytes) * 8,
             lost: hall.reception().lost,
-            latency: (!latency.is_empty()).then(|| Duration::from_micros(median)),
+            latency: hall.take_recent(),
             busy: (1.0 - slept / took).clamp(0.0, 1.0),
         };
         self.next += Duration::from_secs(1);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use ureq::http::{StatusCode, Uri, header};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Error};
@@ -19,6 +20,9 @@ const STREAM_POLL: Duration = Duration::from_millis(100);
 
 /// How much of a refusal is shown.
 const REFUSAL_LEN_MAX: usize = 300;
+
+/// What to do where something else answers.
+const ENDPOINT: &str = " (that is no WHIP or WHEP endpoint: is it that path?)";
 
 /// Where somebody publishes or watches.
 #[derive(Debug, Clone)]
@@ -82,9 +86,17 @@ impl Endpoint {
         let host = self.uri.host().unwrap_or_default();
         let host = host.trim_matches(['[', ']']);
         let addresses = (host, 0).to_socket_addrs();
-        let addresses = addresses.map_err(|error| format!("{host} has no address: {error}"))?;
+        let addresses = addresses.map_err(|error| {
+            let uri = &self.uri;
+            format!("{uri}: {host} has no address: is the name right? ({error})")
+        })?;
         let first = addresses.map(|address| address.ip()).next();
-        first.ok_or_else(|| format!("{host} has no address"))
+        first.ok_or_else(|| format!("{}: {host} has no address", self.uri))
+    }
+
+    /// Its URL.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
     }
 }
 
@@ -221,23 +233,25 @@ fn post(agent: &Agent, endpoint: &Endpoint, offer: &str) -> Result<Session, Refu
     if let Some(token) = &endpoint.token {
         request = request.header("Authorization", format!("Bearer {token}"));
     }
-    let failed = |error: Error| Refused {
-        is_missing: false,
-        why: format!("POST {uri}: {}", explain(&error)),
+    let refused = |is_missing, why: String| Refused {
+        is_missing,
+        why: format!("POST {uri}: {why}"),
     };
+    let failed = |error: Error| refused(false, explain(&error));
     let mut response = request.send(offer).map_err(failed)?;
     let status = response.status();
     let location = response.headers().get(header::LOCATION).cloned();
     let body = response.body_mut().read_to_string().map_err(failed)?;
     if status != StatusCode::CREATED {
-        let said: String = body.trim().chars().take(REFUSAL_LEN_MAX).collect();
-        return Err(Refused {
-            is_missing: status == StatusCode::NOT_FOUND,
-            why: match said.is_empty() {
-                true => format!("POST {uri}: {status}{}", advice(status)),
-                false => format!("POST {uri}: {status}: {said}"),
-            },
-        });
+        let why = format!("{status}{}{}", sentence(&body), advice(status));
+        return Err(refused(status == StatusCode::NOT_FOUND, why));
+    }
+    if !body.starts_with("v=") {
+        let why = format!(
+            "{status}, and what came is no SDP{}{ENDPOINT}",
+            sentence(&body)
+        );
+        return Err(refused(false, why));
     }
     let location = location.and_then(|location| absolute(uri, location.to_str().ok()?));
     Ok((location, body))
@@ -249,23 +263,65 @@ fn explain(error: &Error) -> String {
         Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => {
             "nobody listens there: is the server running, and is it that port?".to_owned()
         }
-        Error::Timeout(_) => format!("{error}: the server accepts and does not answer in time"),
-        Error::HostNotFound => "the server's name has no address".to_owned(),
-        Error::Rustls(_) | Error::Tls(_) => {
-            format!("{error}: a certificate of one's own needs --insecure")
+        Error::Io(io) => match io.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(tls) => explain_tls(tls),
+            None => format!(
+                "the connection broke before there was a response ({io}): is it that port, and does it \
+                 take http, or https?"
+            ),
+        },
+        Error::Rustls(tls) => explain_tls(tls),
+        Error::Timeout(_) => {
+            "the server accepts the connection and does not respond in time: look at \
+                              its log, or give it longer by --timeout"
+                .to_owned()
         }
+        Error::HostNotFound => "the server's name has no address: is it right?".to_owned(),
+        Error::Protocol(_) => format!(
+            "what responds does not speak HTTP ({error}): is it that port, and does it take http, or https?"
+        ),
         _ => error.to_string(),
     }
+}
+
+fn explain_tls(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(_) => {
+            format!("{error}: take it all the same by --insecure")
+        }
+        _ => format!("there is no https ({error}): is it that port, and does it take http?"),
+    }
+}
+
+/// What a server says of a refusal, as far as that is a sentence: pages are not.
+fn sentence(body: &str) -> String {
+    let json: Option<Value> = serde_json::from_str(body).ok();
+    let error = json.as_ref().and_then(|json| json["error"].as_str());
+    let said = error.unwrap_or(body).trim();
+    match said.is_empty() || said.starts_with('<') {
+        true => String::new(),
+        false => {
+            let short: String = in_line(said).chars().take(REFUSAL_LEN_MAX).collect();
+            format!(": {short}")
+        }
+    }
+}
+
+/// All lines of a text as one.
+pub(super) fn in_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ")
 }
 
 fn advice(status: StatusCode) -> &'static str {
     match status {
         StatusCode::NOT_FOUND => {
-            " (nobody publishes there, or the path is another one: MediaMTX and Kvill have \
-             …/PATH/whip and …/PATH/whep)"
+            " (is anybody publishing there, and is it that path? MediaMTX and Kvill have …/PATH/whip \
+             and …/PATH/whep)"
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => " (give a token that may, by --token)",
-        StatusCode::METHOD_NOT_ALLOWED => " (that is no WHIP or WHEP endpoint)",
+        StatusCode::METHOD_NOT_ALLOWED => ENDPOINT,
+        status if status.is_success() => ENDPOINT,
         StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             " (the server has no use for the codecs of the offer: try another --codec)"
         }
@@ -302,6 +358,18 @@ mod tests {
             ("https://other/x", "https://other/x"),
         ] {
             assert_eq!(absolute(&base, location).as_deref(), Some(whole));
+        }
+    }
+
+    #[test]
+    fn of_a_refusal_sentences_are_shown() {
+        for (body, shown) in [
+            ("", ""),
+            ("<html>404</html>", ""),
+            ("  no such\r\nstream\n", ": no such stream"),
+            (r#"{"status":"error","error":"no stream"}"#, ": no stream"),
+        ] {
+            assert_eq!(sentence(body), shown);
         }
     }
 

@@ -17,6 +17,9 @@ impl Display for Report {
             self.joins_per_second()
         );
         row(f, "viewers", &viewers)?;
+        let video = self.video.iter();
+        let video: Vec<_> = video.map(|(codec, n)| format!("{codec} to {n}")).collect();
+        row(f, "video", &video.join(", "))?;
         for (name, part) in [
             ("connected after", self.time_to(|m| m.connected)),
             ("first packet after", self.time_to(|m| m.packet)),
@@ -64,9 +67,10 @@ impl Report {
         let [opened, with_time] = self.totals.opened;
         match self.latency {
             Some(latency) if with_time < opened => format!(
-                "{} ({with_time} of {opened} packets opened had a time in them: the server packs \
-                 frames anew)",
-                text(&latency)
+                "{} (of {with_time} packets; {} more that were opened had no time in them: those of a \
+                 film have none, and some servers pack frames anew)",
+                text(&latency),
+                opened - with_time
             ),
             Some(latency) => format!("{} (of {with_time} packets)", text(&latency)),
             None if opened == 0 => "unknown: no packet was opened".to_owned(),

@@ -1,11 +1,17 @@
 //! `kvill-load` against the server, by both of its binaries, against another one, and against nobody.
 
+mod film;
+mod front;
+mod refusals;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kvill_tests::process::{BINARIES, Kvill};
 use kvill_tests::rival::Rival;
 use serde_json::Value;
+
+use front::Front;
 
 const VIEWERS: u64 = 10;
 
@@ -16,7 +22,7 @@ const LIGHT: [&str; 8] = [
     "--join-rate",
     "0",
     "--duration",
-    "1.5",
+    "1.2",
     "--keyframe-packets",
     "12",
 ];
@@ -95,11 +101,17 @@ fn check(report: &Value) {
     }
     // At the edges of the time that is watched some packets are on their way.
     let published = count(report, &["packets", "published"]) * VIEWERS;
+    let published = published / count(report, &["publishers"]);
     let delivered = count(report, &["packets", "delivered"]);
     let slack = published / 4;
     assert!(published > 0 && delivered + slack > published, "{report:#}");
     assert!(number(report, &["bits_per_second"]) > 1e6, "{report:#}");
     assert!(count(report, &["latency_ms", "count"]) > 0, "{report:#}");
+}
+
+/// The same, where packets are made up: all of them have a time in them.
+fn check_made_up(report: &Value) {
+    check(report);
     let [opened, with_time] =
         ["opened", "with_time"].map(|which| count(report, &["latency_sample", which]));
     assert_eq!(
@@ -113,7 +125,7 @@ fn viewers_of_both_binaries_get_all_that_was_published() {
     for binary in BINARIES {
         let plot = Kept::new(&format!("{binary}.svg"));
         let (report, table) = report(binary, "all", &["--plot", plot.name()]);
-        check(&report);
+        check_made_up(&report);
         assert!(table.contains("10 of 10 connected"), "{table}");
         assert!(plot.text().starts_with("<svg"), "a picture");
     }
@@ -123,7 +135,7 @@ fn viewers_of_both_binaries_get_all_that_was_published() {
 fn what_is_thrown_away_is_repaired() {
     for binary in BINARIES {
         let (report, _) = report(binary, "loss", &["--loss", "2"]);
-        check(&report);
+        check_made_up(&report);
         assert!(
             count(&report, &["packets", "thrown_away"]) > 0,
             "{report:#}"
@@ -134,20 +146,18 @@ fn what_is_thrown_away_is_repaired() {
 
 #[test]
 fn viewers_of_another_stack_get_all_that_was_published() {
-    let Some(pion) = Rival::pion() else { return };
-    let json = Kept::new("pion.json");
-    let (whip, whep) = (pion.whip(), pion.whep());
-    let urls = ["--whip", &whip, "--whep", &whep, "--json", json.name()];
-    let output = load(&[&LIGHT[..], &urls].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    check(&serde_json::from_str(&json.text()).expect("JSON"));
+    for pion in [Rival::pion(), Rival::pion_without_aead()] {
+        let Some(pion) = pion else { return };
+        let (whip, whep) = (pion.whip(), pion.whep());
+        check_made_up(&report_of("pion", &["--whip", &whip, "--whep", &whep]));
+    }
 }
 
 #[test]
-fn another_codec_is_another_keyframe() {
-    let (report, _) = report(BINARIES[0], "h264", &["--codec", "h264"]);
-    check(&report);
+fn another_codec_is_another_keyframe_and_frames_may_be_spread() {
+    let args = ["--codec", "h264", "--spread", "40"];
+    let (report, _) = report(BINARIES[0], "h264", &args);
+    check_made_up(&report);
 }
 
 #[test]
@@ -158,37 +168,53 @@ fn a_publisher_may_be_silent() {
     assert!(table.contains("unknown"), "no latency is made up: {table}");
 }
 
+/// A run against what stands before a server: its report.
+fn report_of(name: &str, args: &[&str]) -> Value {
+    let json = Kept::new(&format!("{name}.json"));
+    let output = load(&[&LIGHT[..], &["--json", json.name()], args].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_str(&json.text()).expect("JSON")
+}
+
 #[test]
-fn errors_name_what_was_wrong_and_what_to_do() {
+fn a_certificate_of_ones_own_is_taken_where_that_is_asked_for() {
     let kvill = Kvill::of_binary(BINARIES[0], &[]);
-    let url = kvill.url();
-    let nobody = format!("{url}/nobody/whep");
-    let page = format!("{url}/live/publish");
-    for (args, words) in [
-        (&["--whep", nobody.as_str()][..], &["404", "nobody"][..]),
-        (
-            &["--whip", page.as_str(), "--viewers", "0"],
-            &["POST", page.as_str()],
-        ),
-        (&["http://127.0.0.1:1/live"], &["nobody listens"]),
-        (&["127.0.0.1:8889/live"], &["whole URL"]),
-        (
-            &["http://127.0.0.1:1/live", "--loss", "200"],
-            &["--loss", "0 to 100"],
-        ),
-        (
-            &["http://127.0.0.1:1/live", "--file", "no-such.ivf"],
-            &["no-such.ivf"],
-        ),
-        (&["--whip", "http://127.0.0.1:1/x"], &["--whep"]),
-    ] {
-        let output = load(args);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{args:?}: {said}");
-        assert!(
-            words.iter().all(|word| said.contains(word)),
-            "{args:?}: {said}"
+    let front = Front::encrypted(kvill.url());
+    let url = format!("{}/live", front.url());
+    let said = refusals::sentence(&[&url], &format!("POST {url}/whip"));
+    assert!(said.contains("--insecure"), "{said}");
+
+    check_made_up(&report_of("https", &[&url, "--insecure"]));
+    assert_eq!(front.asked("POST /live/whep"), 10);
+    assert_eq!(front.asked("DELETE "), 11, "everybody takes leave there");
+    kvill.stop();
+}
+
+#[test]
+fn viewers_take_turns_among_streams_which_a_token_opens() {
+    let kvill = Kvill::of_binary(BINARIES[1], &[]);
+    let front = Front::guarded(kvill.url(), "s3cret");
+    let [one, other] = ["one", "other"].map(|path| format!("{}/{path}", front.url()));
+    let streams = [one.as_str(), &other, "--publishers", "2"];
+    let said = refusals::sentence(&streams, &format!("POST {one}/whip"));
+    assert!(said.contains("401") && said.contains("--token"), "{said}");
+
+    let report = report_of("token", &[&streams[..], &["--token", "s3cret"]].concat());
+    check_made_up(&report);
+    assert_eq!(count(&report, &["publishers"]), 4);
+    for (path, viewers) in [("one", 3), ("other", 3), ("one-2", 2), ("other-2", 2)] {
+        assert_eq!(front.asked(&format!("POST /{path}/whip ")), 1, "{path}");
+        assert_eq!(
+            front.asked(&format!("POST /{path}/whep ")),
+            viewers,
+            "{path}"
         );
     }
+    assert_eq!(
+        front.asked("DELETE "),
+        14,
+        "everybody takes leave with the token"
+    );
     kvill.stop();
 }
