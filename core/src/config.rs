@@ -38,7 +38,7 @@ pub struct Config {
     pub repair: RepairLimits,
     /// How long a packet of video may wait for the rest of its frame, so that both leave as one train:
     /// at most this, and as long as the audience is worth it: 5 µs for each viewer, nothing below
-    /// 100 viewers. Zero: nothing ever waits.
+    /// 100 viewers. Below half a millisecond nothing ever waits; at most a day.
     pub hold_max: Duration,
 }
 

@@ -162,6 +162,9 @@ impl Sealer {
             }
             _ => {
                 let (_, rest) = packet.split_first_chunk_mut::<RTP_HEADER_LEN>()?;
+                if rest.len() != payload.len() + self.rtp_overhead() {
+                    return None;
+                }
                 rest.get_mut(..payload.len())?.copy_from_slice(payload);
                 self.seal_rtp(ssrc, index, packet)
             }

@@ -1,5 +1,8 @@
 //! How much video one viewer is sent at once. What lies before the viewer may have a short queue: a
 //! keyframe, or all that came since one, would overflow it.
+//!
+//! It is no limit to a stream: what has gone in parts for [`PARTS_TIME`] and is not done is a stream
+//! that needs more, or a server that has not come to it, and all of it goes. Repairs are not counted.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,9 @@ const PACKET_EVERY: Duration = Duration::from_micros(75);
 /// What is left of a burst goes on when there is room for as much again.
 const PAUSE: Duration = PACKET_EVERY.saturating_mul(PACKETS_MAX);
 
+/// How long a burst goes in parts: that is some 350 packets.
+const PARTS_TIME: Duration = Duration::from_millis(25);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Burst {
@@ -19,7 +25,9 @@ pub(super) struct Burst {
     room: u32,
     /// Up to when room was gained.
     counted: Instant,
-    /// Something is left, which goes on then.
+    /// Since when there has been something left.
+    since: Option<Instant>,
+    /// What is left goes on then, if it has not before.
     rest: Option<Instant>,
 }
 
@@ -28,35 +36,45 @@ impl Burst {
         Self {
             room: PACKETS_MAX,
             counted: now,
+            since: None,
             rest: None,
         }
     }
 
     /// The viewer is visited.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.room == PACKETS_MAX {
-            self.counted = now;
-            return;
-        }
-        let gained =
-            now.saturating_duration_since(self.counted).as_micros() / PACKET_EVERY.as_micros();
-        if gained > 0 {
-            let gained = u32::try_from(gained).unwrap_or(PACKETS_MAX);
-            self.room = self.room.saturating_add(gained).min(PACKETS_MAX);
+        let time = now.saturating_duration_since(self.counted);
+        let gained = time.as_micros() / PACKET_EVERY.as_micros();
+        let gained = u32::try_from(gained).unwrap_or(u32::MAX);
+        self.room = self.room.saturating_add(gained);
+        if self.room < PACKETS_MAX {
+            self.counted += PACKET_EVERY * gained;
+        } else {
+            self.room = PACKETS_MAX;
             self.counted = now;
         }
     }
 
     /// Whether one more packet may go now. If not, the rest goes on after a pause.
     pub(super) fn admits(&mut self, now: Instant) -> bool {
-        if self.room == 0 {
-            self.rest.get_or_insert(now + PAUSE);
+        if self.room > 0 {
+            return true;
         }
-        self.room > 0
+        let since = *self.since.get_or_insert(now);
+        let goes_on = now.saturating_duration_since(since) >= PARTS_TIME;
+        if !goes_on && self.rest.is_none() {
+            self.rest = Some(now + PAUSE);
+        }
+        goes_on
     }
 
     pub(super) fn on_sent(&mut self) {
         self.room = self.room.saturating_sub(1);
+    }
+
+    /// The viewer has all there is.
+    pub(super) fn on_done(&mut self) {
+        self.since = None;
     }
 
     /// When what is left goes on.
@@ -74,13 +92,16 @@ impl Burst {
 mod tests {
     use super::*;
 
-    /// Sends what may go, `most` packets at most.
-    fn send(burst: &mut Burst, now: Instant, most: u32) -> u32 {
+    /// Sends what may go of `left` packets.
+    fn send(burst: &mut Burst, now: Instant, left: u32) -> u32 {
         burst.begin(now);
         let mut sent = 0;
-        while sent < most && burst.admits(now) {
+        while sent < left && burst.admits(now) {
             burst.on_sent();
             sent += 1;
+        }
+        if sent == left {
+            burst.on_done();
         }
         sent
     }
@@ -105,13 +126,46 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_below_the_rate_never_waits() {
+    fn a_stream_below_the_rate_never_waits_whatever_its_beat() {
+        let mut now = Instant::now();
+        for micros in [75, 140, 149, 151] {
+            let mut burst = Burst::new(now);
+            for n in 0..1000 {
+                // One and a half packets, which is the rate or less, but for 75 µs.
+                let packets = if micros == 75 { 1 } else { 1 + n % 2 };
+                assert_eq!(send(&mut burst, now, packets), packets, "{micros} at {n}");
+                now += Duration::from_micros(micros);
+            }
+            assert_eq!(burst.rest(), None);
+        }
+    }
+
+    #[test]
+    fn a_stream_above_the_rate_is_not_held_back_for_long() {
         let mut now = Instant::now();
         let mut burst = Burst::new(now);
-        for _ in 0..1000 {
-            assert_eq!(send(&mut burst, now, 2), 2);
-            now += PACKET_EVERY * 2;
+        let (mut left, mut most) = (0, 0);
+        for _ in 0..10_000 {
+            left += 32;
+            left -= send(&mut burst, now, left);
+            burst.take_rest(now);
+            most = most.max(left);
+            now += Duration::from_millis(1);
         }
-        assert_eq!(burst.rest(), None);
+        assert!(most < 32 * 30, "{most}");
+    }
+
+    #[test]
+    fn who_is_visited_seldom_gets_all_there_is() {
+        let mut now = Instant::now();
+        let mut burst = Burst::new(now);
+        let mut left = 0;
+        for _ in 0..100 {
+            left += 26;
+            left -= send(&mut burst, now, left);
+            burst.take_rest(now);
+            now += Duration::from_millis(50);
+        }
+        assert!(left <= 26, "{left}");
     }
 }

@@ -90,10 +90,12 @@ impl Lane {
     ) -> bool {
         let is_video = self.config.kind == MediaKind::Video;
         loop {
-            let Some((position, floor)) = self.stand(now, track, tally) else {
-                return false;
-            };
-            let Some(entry) = track.history().get(position) else {
+            let place = self.stand(now, track, tally);
+            let entry = place.and_then(|(position, _)| track.history().get(position));
+            let Some(((position, floor), entry)) = place.zip(entry) else {
+                if is_video {
+                    burst.on_done();
+                }
                 return false;
             };
             if entry.sequence >= floor {

@@ -184,10 +184,14 @@ impl Server {
             return;
         }
         media.repair_queued = false;
+        let was_queued = std::mem::take(&mut media.alone_queued);
         if let Some(audience) = self.paths.get_mut(path_id).and_then(|p| p.audience(old)) {
             audience.retire(id);
         }
         self.seat(path_id, id, route);
         self.queue_repairs(id);
+        if was_queued {
+            self.queue_alone(id);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What goes out next, by transport: answers first, then repairs and media in turn, so that neither
-//! waits for all of the other, and last what viewers get alone: reports, and what a burst has left.
+//! What goes out next, by transport: answers first, then in turn repairs, media, and what viewers get
+//! alone (reports, and what a burst has left), so that none waits for all of another.
 
 use std::time::Instant;
 
@@ -7,6 +7,7 @@ use crate::egress::{Filled, RepairTally, Tally};
 use crate::ids::{PathId, SessionId, TransportId};
 use crate::net::{Route, Transmit};
 use crate::server::Server;
+use crate::server::outbox::Turn;
 use crate::stream::audience::Audience;
 
 impl Server {
@@ -18,27 +19,28 @@ impl Server {
     ) -> Option<Transmit> {
         self.next_answer(transport, buffer)
             .or_else(|| self.next_sealed(now, transport, buffer))
-            .or_else(|| self.next_alone(now, transport, buffer))
     }
 
-    /// Repairs of one viewer, or media of one.
     fn next_sealed(
         &mut self,
         now: Instant,
         transport: TransportId,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
-        let outbox = self.outboxes.get_mut(usize::from(transport.0))?;
-        if std::mem::take(&mut outbox.repaired)
-            && let Some(train) = self.next_train(now, transport, buffer)
-        {
-            return Some(train);
+        let mut turn = self.outboxes.get(usize::from(transport.0))?.turn;
+        for _ in 0..3 {
+            let next = match turn {
+                Turn::Repairs => self.next_repairs(now, transport, buffer),
+                Turn::Trains => self.next_train(now, transport, buffer),
+                Turn::Alone => self.next_alone(now, transport, buffer),
+            };
+            turn = turn.next();
+            if next.is_some() {
+                self.outboxes.get_mut(usize::from(transport.0))?.turn = turn;
+                return next;
+            }
         }
-        let repairs = self.next_repairs(now, transport, buffer);
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(transport.0)) {
-            outbox.repaired = repairs.is_some();
-        }
-        repairs.or_else(|| self.next_train(now, transport, buffer))
+        None
     }
 
     fn next_answer(&mut self, transport: TransportId, buffer: &mut [u8]) -> Option<Transmit> {
@@ -143,11 +145,11 @@ impl Server {
             let Some(media) = self.sessions.media_mut(id) else {
                 continue;
             };
-            media.alone_queued = false;
             if media.route.transport != transport {
                 // It has moved since, and has its place there.
                 continue;
             }
+            media.alone_queued = false;
             if let Some((route, filled)) = self.fill(now, id, Part::Media, buffer) {
                 if filled.more {
                     self.queue_alone(id);

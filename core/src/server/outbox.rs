@@ -16,11 +16,30 @@ pub(super) struct Outbox {
     pub(super) paths: VecDeque<PathId>,
     /// Viewers that are to be sent something again.
     pub(super) repairs: VecDeque<SessionId>,
-    /// The last that was sent of repairs and media was repairs.
-    pub(super) repaired: bool,
+    /// What comes first when something is to be sealed.
+    pub(super) turn: Turn,
     /// Viewers who are to be sent something before it is their path's turn: reports, and what a burst
     /// has left.
     pub(super) alone: VecDeque<SessionId>,
+}
+
+/// What is sealed, in turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Turn {
+    #[default]
+    Repairs,
+    Trains,
+    Alone,
+}
+
+impl Turn {
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::Repairs => Self::Trains,
+            Self::Trains => Self::Alone,
+            Self::Alone => Self::Repairs,
+        }
+    }
 }
 
 impl Outbox {

@@ -148,8 +148,9 @@ mod tests {
                 assert_eq!(packet[12..12 + len.unwrap()], plain[12..]);
                 // Room for another length is refused, and nothing is written there.
                 other.fill(7);
+                let before = other.clone();
                 let short = key.seal_rtp_of(0x5501_a0b2, 0xf17b, &plain[13..], &mut other);
-                assert_eq!(short, None);
+                assert_eq!((short, other), (None, before));
             }
         }
     }

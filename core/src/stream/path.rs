@@ -174,8 +174,8 @@ impl Path {
     pub(crate) fn hold(&self, max: Duration) -> Option<Duration> {
         let viewers = self.audiences.iter().map(Audience::len).sum::<usize>();
         let viewers = u32::try_from(viewers).unwrap_or(u32::MAX);
-        let hold = HOLD_PER_VIEWER.saturating_mul(viewers);
-        (hold >= HOLD_MIN && !max.is_zero()).then_some(hold.min(max))
+        let hold = HOLD_PER_VIEWER.saturating_mul(viewers).min(max);
+        (hold >= HOLD_MIN).then_some(hold)
     }
 
     pub(crate) fn viewer_count(&self) -> usize {

@@ -361,6 +361,7 @@ mod tests {
         };
         let usual = config(&[]);
         assert_eq!(usual.publisher_grace, Config::default().publisher_grace);
+        assert_eq!(usual.hold_max, Config::default().hold_max);
         assert_eq!(usual.history, HistoryLimits::default());
         let other = config(&["--publisher-grace=0", "--history-mbps=160"]);
         assert_eq!(other.publisher_grace, Duration::ZERO);

@@ -179,10 +179,25 @@ mod tests {
     #[derive(Default)]
     struct Narrow {
         room: usize,
+        /// How many trains leave together, where there is room for them.
+        together: usize,
         sent: Vec<u8>,
     }
 
     impl Outlet for Narrow {
+        fn send_together(&mut self, trains: &[(Transmit, &[u8])]) -> usize {
+            let mut gone = 0;
+            for (_, contents) in trains.iter().take(self.together) {
+                if contents.len() > self.room {
+                    break;
+                }
+                self.room -= contents.len();
+                self.sent.extend_from_slice(contents);
+                gone += 1;
+            }
+            gone
+        }
+
         fn send(&mut self, _transmit: &Transmit, contents: &[u8], from: usize) -> Sent {
             let rest = &contents[from..];
             let taken = rest.len().min(self.room);
@@ -253,6 +268,30 @@ mod tests {
         outbox.on_writable();
         outbox.flush(&mut socket, numbered(&mut next, 3));
         assert_eq!(socket.sent.len(), 9);
+    }
+
+    #[test]
+    fn trains_that_leave_together_are_sent_once_and_in_order_wherever_the_room_ends() {
+        const COUNT: u8 = 30;
+        let all: Vec<u8> = (0..COUNT).flat_map(|n| [n; 3]).collect();
+        for together in 0..=TOGETHER_MAX {
+            for room in 1..=all.len() {
+                let mut outbox = Outbox::new();
+                let mut socket = Narrow {
+                    together,
+                    ..Narrow::default()
+                };
+                let mut next = 0;
+                while socket.sent.len() < all.len() {
+                    socket.room = room;
+                    outbox.on_writable();
+                    outbox.flush(&mut socket, numbered(&mut next, COUNT));
+                    assert_eq!(outbox.is_full(), socket.sent.len() < all.len());
+                }
+                assert_eq!(socket.sent, all, "{together} together, {room} bytes");
+                assert!(outbox.is_drained());
+            }
+        }
     }
 
     #[test]

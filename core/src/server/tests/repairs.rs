@@ -341,3 +341,71 @@ fn one_nack_of_many_losses_is_answered_whole() {
     viewer.say(&mut bench, &nack);
     assert_eq!(packets(bench.drain(), LEN + 2).len(), 18);
 }
+
+/// How many packets of video leave by a transport.
+fn video_by(bench: &mut Bench, transport: u8) -> usize {
+    let mut count = 0;
+    while let Some(transmit) =
+        bench
+            .server
+            .poll_transmit(bench.now, TransportId(transport), &mut bench.buffer)
+    {
+        if bench.buffer[1] & 0x7f == 96 {
+            count += transmit.size / LEN;
+        }
+    }
+    count
+}
+
+#[test]
+fn regress_what_a_burst_left_is_sent_to_a_viewer_that_moved_though_its_old_socket_is_full() {
+    let mut bench = Bench::new(&[HERE, ALSO_HERE]);
+    let (publisher, viewer) = pair(&mut bench, RTX);
+    play(&mut bench, &publisher, 1..30);
+    // Its report waits on transport 0, which is not polled.
+    for _ in 0..20 {
+        bench.advance(100 * MS);
+    }
+    let moved = Check {
+        transport: 1,
+        ..viewer.client.check()
+    };
+    bench.check(&viewer.client, moved);
+    for number in 30..75 {
+        bench.publish(&publisher, 96, number);
+    }
+    let mut got = vec![video_by(&mut bench, 1)];
+    for _ in 0..3 {
+        bench.advance(2 * MS);
+        got.push(video_by(&mut bench, 1));
+    }
+    assert_eq!(got, [20, 20, 5, 0]);
+}
+
+#[test]
+fn regress_a_stream_of_the_highest_bitrate_reaches_a_viewer_whole() {
+    let mut bench = Bench::new(&[HERE]);
+    bench.server.config.history = crate::config::HistoryLimits::for_mbps(160);
+    let (publisher, _viewer) = pair(&mut bench, RTX);
+    // Of 610 bytes each, which is what the history counts on.
+    let mut payload = KEYFRAME.to_vec();
+    payload.resize(560, 0);
+    bench.publish_payload(&publisher, 96, 1, &payload);
+    bench.drain();
+    let mut number = 2;
+    for _ in 0..1900 {
+        for _ in 0..32 {
+            bench.publish_payload(&publisher, 96, number, &payload);
+            number += 1;
+        }
+        bench.drain();
+        bench.advance(MS);
+    }
+    for _ in 0..20 {
+        bench.advance(2 * MS);
+        bench.drain();
+    }
+    let counters = bench.counters();
+    assert_eq!(counters.fell_off, 0);
+    assert_eq!(counters.packets_out, counters.packets_in);
+}

@@ -32,6 +32,10 @@ pub(super) trait Aes {
 }
 
 /// See the module.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process has keys of one kind, and a box would be one more miss of the caches"
+)]
 pub(in crate::srtp) enum Aead {
     AwsLc(aws::LessSafeKey),
     Ring(ring::LessSafeKey),

@@ -1,8 +1,7 @@
 //! Several trains by one system call: `sendmmsg` of GSO trains, which quinn-udp has not. Linux's.
 //!
 //! A message has what it needs and nothing else: where from (`IP_PKTINFO`), and the length of its
-//! segments (`UDP_SEGMENT`). quinn-udp says `IP_TOS` with every message, which costs the kernel a look
-//! at the route.
+//! segments (`UDP_SEGMENT`).
 
 use std::io;
 use std::mem;
