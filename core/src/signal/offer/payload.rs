@@ -132,8 +132,8 @@ impl From<RawPayload> for Payload {
             }
             None => Codec::from_static_payload_type(raw.payload_type),
         };
-        let encoding = match (&raw.map, &codec) {
-            (Some(map), _) => map.encoding_name.clone(),
+        let encoding = match (raw.map, &codec) {
+            (Some(map), _) => map.encoding_name,
             (None, Some(codec)) => codec.name.encoding().to_owned(),
             (None, None) => format!("payload type {} without a=rtpmap", raw.payload_type),
         };

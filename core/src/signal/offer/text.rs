@@ -18,44 +18,65 @@ pub(super) struct Attribute<'a> {
 pub(super) struct Text<'a> {
     /// The `m=` lines.
     medias: Vec<Media>,
-    /// The session's, then those of each `m=` section.
-    attributes: Vec<Vec<Attribute<'a>>>,
+    /// The session's, then those of each section.
+    attributes: Vec<Attribute<'a>>,
+    /// Where those of each section begin.
+    starts: Vec<usize>,
 }
+
+/// No more attributes than this have their room from the beginning: those of a browser's offer.
+const ATTRIBUTES_USUAL: usize = 256;
 
 impl<'a> Text<'a> {
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, ParserError> {
-        let mut rest = Vec::new();
-        let mut attributes = vec![Vec::new()];
+        // Attributes have some thirty characters.
+        let mut attributes = Vec::with_capacity(ATTRIBUTES_USUAL.min(text.len() / 16));
+        let mut starts = Vec::new();
+        let mut rest = Vec::with_capacity(1024);
         // Whatever stands before the version is wrong.
         let mut has_version = false;
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let own = attributes.last_mut().filter(|_| has_version);
-            if let Some((own, attribute)) = own.zip(Attribute::of(line)) {
-                own.push(attribute);
+            if let Some(attribute) = Attribute::of(line).filter(|_| has_version) {
+                attributes.push(attribute);
                 // An empty line means nothing, and leaves the others their numbers.
                 rest.push(b'\n');
                 continue;
             }
             has_version |= line.starts_with(b"v=");
             if line.starts_with(b"m=") {
-                attributes.push(Vec::new());
+                starts.push(attributes.len());
             }
             rest.extend_from_slice(line);
         }
         let medias = Session::parse(&rest)?.medias;
-        debug_assert_eq!(attributes.len(), medias.len() + 1);
-        Ok(Self { medias, attributes })
+        debug_assert_eq!(starts.len(), medias.len());
+        Ok(Self {
+            medias,
+            attributes,
+            starts,
+        })
     }
 
     /// The attributes of the session's level.
     pub(super) fn session(&self) -> &[Attribute<'a>] {
-        self.attributes.first().map_or(&[], Vec::as_slice)
+        self.attributes_of(0, self.starts.first())
     }
 
     /// The sections in order, with their attributes.
     pub(super) fn sections(&self) -> impl ExactSizeIterator<Item = (&Media, &[Attribute<'a>])> {
-        let attributes = self.attributes.iter().skip(1).map(Vec::as_slice);
-        self.medias.iter().zip(attributes)
+        let sections = self.medias.iter().zip(&self.starts).enumerate();
+        sections.map(|(index, (media, start))| {
+            (
+                media,
+                self.attributes_of(*start, self.starts.get(index + 1)),
+            )
+        })
+    }
+
+    /// Those of one level: up to where the next begins, if one does.
+    fn attributes_of(&self, start: usize, end: Option<&usize>) -> &[Attribute<'a>] {
+        let end = end.copied().unwrap_or(self.attributes.len());
+        self.attributes.get(start..end).unwrap_or_default()
     }
 }
 
@@ -91,8 +112,11 @@ mod tests {
 
     use super::*;
 
-    /// What sdp-types reads of the whole, in the same form.
-    fn whole(text: &[u8]) -> Result<Vec<Vec<(String, Option<String>)>>, ParserError> {
+    /// Names and values of the session's attributes, then of each section's.
+    type Levels = Vec<Vec<(String, Option<String>)>>;
+
+    /// What sdp-types reads of the whole.
+    fn whole(text: &[u8]) -> Result<Levels, ParserError> {
         let session = Session::parse(text)?;
         let levels = std::iter::once(session.attributes)
             .chain(session.medias.into_iter().map(|media| media.attributes));
@@ -102,14 +126,15 @@ mod tests {
             .collect())
     }
 
-    fn apart(text: &[u8]) -> Result<Vec<Vec<(String, Option<String>)>>, ParserError> {
+    fn apart(text: &[u8]) -> Result<Levels, ParserError> {
         let text = Text::parse(text)?;
         let own = |attribute: &Attribute<'_>| {
             let Attribute { name, value } = attribute;
             (str::to_owned(name), value.map(str::to_owned))
         };
-        let levels = text.attributes.iter();
-        Ok(levels
+        let sections = text.sections().map(|(_, attributes)| attributes);
+        Ok(std::iter::once(text.session())
+            .chain(sections)
             .map(|level| level.iter().map(own).collect())
             .collect())
     }
