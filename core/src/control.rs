@@ -218,8 +218,7 @@ impl Control {
         material: &KeyingMaterial,
     ) -> Result<(Sealer, Opener), EndReason> {
         self.shared.allows(profile)?;
-        let provider = self.shared.crypto.srtp_provider;
-        srtp::derive(profile, material, self.dtls.is_active(), provider).ok_or(EndReason::NoSrtp)
+        srtp::derive(profile, material, self.dtls.is_active()).ok_or(EndReason::NoSrtp)
     }
 
     /// Says goodbye by DTLS (close_notify). What is to be sent comes by [`poll`](Self::poll).

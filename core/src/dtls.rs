@@ -9,6 +9,7 @@ mod fallback;
 mod hello;
 mod key;
 mod session;
+mod verifier;
 
 use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
@@ -49,6 +50,7 @@ static CONFIG: LazyLock<Result<Arc<Config>, String>> = LazyLock::new(|| {
     Config::builder()
         .with_crypto_provider(dimpl::crypto::CryptoProvider {
             key_provider: &key::Keys,
+            signature_verification: &verifier::Verifier,
             ..dimpl::crypto::aws_lc_rs::default_provider()
         })
         .mtu(MTU)

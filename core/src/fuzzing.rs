@@ -242,8 +242,7 @@ impl Srtp {
     /// From what the DTLS client has exported.
     #[must_use]
     pub fn of_client(profile: SrtpProfile, material: &[u8]) -> Option<Self> {
-        let provider = crate::dtls::crypto_provider().srtp_provider;
-        let (sealer, opener) = srtp::derive(profile, material, true, provider)?;
+        let (sealer, opener) = srtp::derive(profile, material, true)?;
         Some(Self { sealer, opener })
     }
 

@@ -4,8 +4,6 @@
 //! A session's id is its slot in the table of sessions and the slot's generation: an id of a
 //! session that is gone never resolves to the one that took its slot.
 
-use std::fmt::Write as _;
-
 use crate::seeded::Seeded;
 
 /// One UDP socket of the driver: an index into [`Config::transports`](crate::Config::transports).
@@ -122,7 +120,8 @@ pub(crate) fn uuid(rng: &mut Seeded) -> String {
         if matches!(i, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        let _ = write!(text, "{byte:02x}");
+        let halves = [byte >> 4, byte & 0xf];
+        text.extend(halves.map(|half| char::from_digit(half.into(), 16).unwrap_or_default()));
     }
     text
 }
@@ -151,16 +150,20 @@ const URL_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 /// Six bits a character. The length is a multiple of three, so that there is no padding.
 fn encode(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     debug_assert_eq!(bytes.len() % 3, 0);
-    bytes
-        .chunks_exact(3)
-        .flat_map(|c| {
-            let word = c
+    let mut text = String::with_capacity(bytes.len() / 3 * 4);
+    for c in bytes.chunks_exact(3) {
+        let word = c
+            .iter()
+            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+        let sixes = [18, 12, 6, 0].map(|shift| (word >> shift) as usize & 63);
+        text.extend(
+            sixes
                 .iter()
-                .fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
-            [18, 12, 6, 0].map(|shift| (word >> shift) as usize & 63)
-        })
-        .filter_map(|i| alphabet.get(i).copied().map(char::from))
-        .collect()
+                .filter_map(|i| alphabet.get(*i))
+                .map(|c| char::from(*c)),
+        );
+    }
+    text
 }
 
 fn decode<const N: usize>(text: &str, alphabet: &[u8; 64]) -> Option<[u8; N]> {

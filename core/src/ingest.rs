@@ -288,8 +288,7 @@ impl Ingest {
                 if let Err(reason) = self.shared.allows(negotiated.profile) {
                     return Some(Progress::Ended(reason));
                 }
-                let provider = self.shared.crypto.srtp_provider;
-                self.repairs.on_negotiated(&negotiated, provider);
+                self.repairs.on_negotiated(&negotiated);
             }
             let event = match output {
                 Err(e) => return Some(Progress::Ended(failed(e))),

@@ -9,8 +9,9 @@
 mod counter;
 mod gcm;
 
+use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::iv::FixedLength;
 use dimpl::SrtpProfile;
-use str0m::crypto::SrtpProvider;
 
 use crate::rtp::HEADER_LEN as RTP_HEADER_LEN;
 
@@ -53,9 +54,8 @@ pub(crate) fn derive(
     profile: SrtpProfile,
     material: &[u8],
     active: bool,
-    provider: &dyn SrtpProvider,
 ) -> Option<(Sealer, Opener)> {
-    let (ours, theirs) = masters(profile, material, active, provider)?;
+    let (ours, theirs) = masters(profile, material, active)?;
     let opener = Opener {
         rtcp: theirs.derive(Label::Rtcp)?,
         replays: Replays::default(),
@@ -68,9 +68,8 @@ pub(crate) fn derive_for_media(
     profile: SrtpProfile,
     material: &[u8],
     active: bool,
-    provider: &dyn SrtpProvider,
 ) -> Option<(Sealer, MediaOpener)> {
-    let (ours, theirs) = masters(profile, material, active, provider)?;
+    let (ours, theirs) = masters(profile, material, active)?;
     let opener = MediaOpener {
         rtp: theirs.derive(Label::Rtp)?,
     };
@@ -78,12 +77,11 @@ pub(crate) fn derive_for_media(
 }
 
 /// Our master key and the peer's.
-fn masters<'a>(
+fn masters(
     profile: SrtpProfile,
-    material: &'a [u8],
+    material: &[u8],
     active: bool,
-    provider: &'a dyn SrtpProvider,
-) -> Option<(Master<'a>, Master<'a>)> {
+) -> Option<(Master<'_>, Master<'_>)> {
     let (key_len, salt_len) = match profile {
         SrtpProfile::AEAD_AES_128_GCM => (16, gcm::SALT_LEN),
         SrtpProfile::AEAD_AES_256_GCM => (32, gcm::SALT_LEN),
@@ -94,14 +92,9 @@ fn masters<'a>(
     let (server_key, rest) = rest.split_at_checked(key_len)?;
     let (client_salt, rest) = rest.split_at_checked(salt_len)?;
     let (server_salt, _) = rest.split_at_checked(salt_len)?;
-    let master = |key, salt| Master {
-        provider,
-        aead: is_aead(profile),
-        key,
-        salt,
-    };
-    let client = master(client_key, client_salt);
-    let server = master(server_key, server_salt);
+    let aead = is_aead(profile);
+    let client = Master::new(aead, client_key, client_salt)?;
+    let server = Master::new(aead, server_key, server_salt)?;
     Some(if active {
         (client, server)
     } else {
@@ -270,13 +263,24 @@ enum Label {
 
 /// A master key, from which session keys are derived (RFC 3711 §4.3, RFC 7714 §11).
 struct Master<'a> {
-    provider: &'a dyn SrtpProvider,
+    cipher: EncryptingKey,
     aead: bool,
-    key: &'a [u8],
+    key_len: usize,
     salt: &'a [u8],
 }
 
-impl Master<'_> {
+impl<'a> Master<'a> {
+    fn new(aead: bool, key: &[u8], salt: &'a [u8]) -> Option<Self> {
+        let algorithm = if key.len() == 16 { &AES_128 } else { &AES_256 };
+        let cipher = UnboundCipherKey::new(algorithm, key).ok()?;
+        Some(Self {
+            cipher: EncryptingKey::ctr(cipher).ok()?,
+            aead,
+            key_len: key.len(),
+            salt,
+        })
+    }
+
     fn sealer(&self) -> Option<Sealer> {
         Some(Sealer {
             rtp: self.derive(Label::Rtp)?,
@@ -290,54 +294,33 @@ impl Master<'_> {
             Label::Rtp => (0, 1, 2),
             Label::Rtcp => (3, 4, 5),
         };
-        let key = self.key_stream(key_label);
-        let salt = self.key_stream(salt_label);
+        let key: [u8; 32] = self.key_stream(key_label)?;
         if self.aead {
-            let key = key.get(..self.key.len())?;
+            let key = key.get(..self.key_len)?;
             let aead = match label {
                 Label::Rtp => gcm::Aead::fastest(key),
                 Label::Rtcp => gcm::Aead::smallest(key),
             }?;
-            return Some(Key::Gcm(gcm::Key::new(aead, *salt.first_chunk()?)));
+            let salt = self.key_stream(salt_label)?;
+            return Some(Key::Gcm(gcm::Key::new(aead, salt)));
         }
-        let auth = self.key_stream(auth_label);
-        let key = counter::Key::new(
-            key.first_chunk()?,
-            auth.first_chunk()?,
-            *salt.first_chunk()?,
-        );
+        let auth = self.key_stream(auth_label)?;
+        let salt = self.key_stream(salt_label)?;
+        let key = counter::Key::new(key.first_chunk()?, &auth, salt);
         key.map(|key| Key::Counter(Box::new(key)))
     }
 
-    /// The first 32 bytes of AES-CM under the master key (RFC 3711 §4.3.3).
-    fn key_stream(&self, label: u8) -> [u8; 32] {
-        let mut stream = [0; 32];
-        for (round, out) in (0_u8..).zip(stream.chunks_exact_mut(16)) {
-            let mut input = [0; 16];
-            let (salt, counter) = input.split_at_mut(14);
-            for (to, from) in salt.iter_mut().zip(self.salt) {
-                *to = *from;
-            }
-            if let Some(byte) = salt.get_mut(7) {
-                *byte ^= label;
-            }
-            if let [.., low] = counter {
-                *low = round;
-            }
-            // The provider's interface asks for room for a second, padding block.
-            let mut block = [0; 32];
-            if self.key.len() == 16 {
-                self.provider
-                    .srtp_aes_128_ecb_round(self.key, &input, &mut block);
-            } else {
-                self.provider
-                    .srtp_aes_256_ecb_round(self.key, &input, &mut block);
-            }
-            for (to, from) in out.iter_mut().zip(block) {
-                *to = from;
-            }
+    /// The first bytes of AES-CM under the master key (RFC 3711 §4.3.3).
+    fn key_stream<const LEN: usize>(&self, label: u8) -> Option<[u8; LEN]> {
+        let mut counter = [0; 16];
+        for (to, from) in counter.iter_mut().zip(self.salt) {
+            *to = *from;
         }
-        stream
+        counter[7] ^= label;
+        let mut stream = [0; LEN];
+        let context = EncryptionContext::Iv128(FixedLength::from(counter));
+        self.cipher.less_safe_encrypt(&mut stream, context).ok()?;
+        Some(stream)
     }
 }
 
@@ -439,11 +422,10 @@ mod tests {
     use super::*;
 
     fn halves(profile: SrtpProfile) -> ((Sealer, Opener), (Sealer, Opener)) {
-        let crypto = str0m::crypto::from_feature_flags();
         let material: Vec<u8> = (0_u8..).take(profile.keying_material_len()).collect();
         (
-            derive(profile, &material, false, crypto.srtp_provider).unwrap(),
-            derive(profile, &material, true, crypto.srtp_provider).unwrap(),
+            derive(profile, &material, false).unwrap(),
+            derive(profile, &material, true).unwrap(),
         )
     }
 
@@ -478,11 +460,9 @@ mod tests {
     #[test]
     fn media_opens_at_the_other_end_under_its_index_only() {
         for profile in PROFILES {
-            let crypto = str0m::crypto::from_feature_flags();
             let material: Vec<u8> = (0_u8..).take(profile.keying_material_len()).collect();
             let ((sealer, _), _) = halves(profile);
-            let (_, opener) =
-                derive_for_media(profile, &material, true, crypto.srtp_provider).unwrap();
+            let (_, opener) = derive_for_media(profile, &material, true).unwrap();
             let index = 5 << 16 | 0x0102;
             let mut sealed = [0x80, 96, 1, 2, 0, 0, 0, 9, 0, 0, 0, 7].to_vec();
             sealed.extend(b"a payload");
@@ -556,23 +536,19 @@ mod tests {
     /// The test vectors of RFC 3711 appendix B.3, for the session keys of RTP.
     #[test]
     fn key_derivation_matches_rfc_3711() {
-        let crypto = str0m::crypto::from_feature_flags();
-        let master = Master {
-            provider: crypto.srtp_provider,
-            aead: false,
-            key: b"\xe1\xf9\x7a\x0d\x3e\x01\x8b\xe0\xd6\x4f\xa3\x2c\x06\xde\x41\x39",
-            salt: b"\x0e\xc6\x75\xad\x49\x8a\xfe\xeb\xb6\x96\x0b\x3a\xab\xe6",
-        };
+        let key = b"\xe1\xf9\x7a\x0d\x3e\x01\x8b\xe0\xd6\x4f\xa3\x2c\x06\xde\x41\x39";
+        let salt = b"\x0e\xc6\x75\xad\x49\x8a\xfe\xeb\xb6\x96\x0b\x3a\xab\xe6";
+        let master = Master::new(false, key, salt).unwrap();
         assert_eq!(
-            master.key_stream(0)[..16],
+            master.key_stream(0).unwrap(),
             *b"\xc6\x1e\x7a\x93\x74\x4f\x39\xee\x10\x73\x4a\xfe\x3f\xf7\xa0\x87"
         );
         assert_eq!(
-            master.key_stream(2)[..14],
+            master.key_stream(2).unwrap(),
             *b"\x30\xcb\xbc\x08\x86\x3d\x8c\x85\xd4\x9d\xb3\x4a\x9a\xe1"
         );
         assert_eq!(
-            master.key_stream(1)[..20],
+            master.key_stream(1).unwrap(),
             *b"\xce\xbe\x32\x1f\x6f\xf7\x71\x6b\x6f\xd4\xab\x49\xaf\x25\x6a\x15\x6d\x38\xba\xa4"
         );
     }
@@ -581,13 +557,11 @@ mod tests {
     /// index 0x1234, and one of RTCP with index 1.
     #[test]
     fn counter_mode_seals_as_others_do() {
-        let crypto = str0m::crypto::from_feature_flags();
         let key = b"\xe1\xf9\x7a\x0d\x3e\x01\x8b\xe0\xd6\x4f\xa3\x2c\x06\xde\x41\x39";
         let salt = b"\x0e\xc6\x75\xad\x49\x8a\xfe\xeb\xb6\x96\x0b\x3a\xab\xe6";
         let material = [&key[..], key, salt, salt].concat();
         let profile = SrtpProfile::AES128_CM_SHA1_80;
-        let (mut sealer, mut opener) =
-            derive(profile, &material, false, crypto.srtp_provider).unwrap();
+        let (mut sealer, mut opener) = derive(profile, &material, false).unwrap();
 
         let mut rtp = b"\x80\x0f\x12\x34\xde\xca\xfb\xad\xca\xfe\xba\xbe".to_vec();
         rtp.extend([0xab; 16]);
@@ -598,7 +572,7 @@ mod tests {
             *b"\x4e\x55\xdc\x4c\xe7\x99\x78\xd8\x8c\xa4\xd2\x15\x94\x9d\x24\x02\
                \xb7\x8d\x6a\xcc\x99\xea\x17\x9b\x8d\xbb"
         );
-        let (_, media) = derive_for_media(profile, &material, false, crypto.srtp_provider).unwrap();
+        let (_, media) = derive_for_media(profile, &material, false).unwrap();
         let payload = media.open_rtp(12, 0xcafe_babe, 0x1234, &mut rtp);
         assert_eq!(payload.unwrap(), [0xab; 16]);
 

@@ -49,6 +49,16 @@ impl Readiness {
             self.peer.set(Peer::HalfClosed);
         }
     }
+
+    /// Where a read does not fill its room, nothing is left, and what comes has an event of its own.
+    /// Only an end that was told already has none. Windows tells again only after a call that would
+    /// block.
+    fn on_read(&self, len: usize, room_len: usize) {
+        let is_drained = 0 < len && len < room_len && self.peer.get() == Peer::Present;
+        if is_drained && !cfg!(windows) {
+            self.readable.set(false);
+        }
+    }
 }
 
 impl Watch for Readiness {
@@ -99,11 +109,16 @@ impl Read for Stream {
         _cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let stream = self.get_mut();
+        let Stream { socket, readiness } = self.get_mut();
+        if !readiness.readable.get() {
+            return Poll::Pending;
+        }
         let mut chunk = [0; CHUNK_LEN];
         let room = &mut chunk[..buffer.remaining().min(CHUNK_LEN)];
-        attempt(&stream.readiness.readable, &mut stream.socket, |socket| {
-            socket.read(room)
+        attempt(&readiness.readable, socket, |socket| {
+            let len = socket.read(room)?;
+            readiness.on_read(len, room.len());
+            Ok(len)
         })
         .map_ok(|len| buffer.put_slice(&chunk[..len]))
     }

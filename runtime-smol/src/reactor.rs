@@ -226,6 +226,6 @@ fn watch_listeners(
 }
 
 pub(crate) fn open(_key: usize, socket: TcpStream) -> io::Result<(Stream, Hangup)> {
-    let socket = smol::net::TcpStream::from(Async::new_nonblocking(socket)?);
-    Ok((Stream::new(socket.clone()), Hangup::new(socket)))
+    let socket = Arc::new(Async::new_nonblocking(socket)?);
+    Ok((Stream::new(Arc::clone(&socket)), Hangup::new(socket)))
 }

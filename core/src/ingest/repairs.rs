@@ -10,8 +10,6 @@
 
 use std::time::Instant;
 
-use str0m::crypto::SrtpProvider;
-
 use crate::dtls::Negotiated;
 use crate::ingest::nacks::{Came, Entries, Tally, extend};
 use crate::ingest::request::request;
@@ -92,7 +90,7 @@ impl Repairs {
         }
     }
 
-    pub(super) fn on_negotiated(&mut self, negotiated: &Negotiated, provider: &dyn SrtpProvider) {
+    pub(super) fn on_negotiated(&mut self, negotiated: &Negotiated) {
         let Negotiated {
             profile,
             material,
@@ -100,7 +98,7 @@ impl Repairs {
         } = negotiated;
         // A second time would count indices from 0 again, under the same keys perhaps.
         if self.keys.is_none() {
-            self.keys = srtp::derive_for_media(*profile, material, *active, provider);
+            self.keys = srtp::derive_for_media(*profile, material, *active);
         }
     }
 
@@ -334,8 +332,7 @@ mod tests {
             material: dimpl::KeyingMaterial::new(&material),
             active: false,
         };
-        let crypto = str0m::crypto::from_feature_flags();
-        repairs.on_negotiated(&negotiated, crypto.srtp_provider);
+        repairs.on_negotiated(&negotiated);
         let entries = [(1, 0)].into_iter().collect();
         let request = repairs.seal(1, true, &entries).unwrap();
         assert!(!repairs.permits(&request), "unless we have used it");

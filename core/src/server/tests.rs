@@ -59,7 +59,7 @@ fn regress_long_application_data_ends_nobody_else() {
             let mut client = bench.connected(uri, "10.0.0.9:3");
             // A client of dimpl's sends it in one record, whatever its MTU.
             client.dtls.send_application_data(&vec![1; len]).unwrap();
-            let data = client.flight(&bench.server).concat();
+            let data = client.flight().concat();
             assert!(data.len() > len);
             bench.arrive(0, client.remote, &data);
             let dropped = u64::from(data.len() > 2048);
@@ -79,9 +79,9 @@ fn regress_application_data_does_not_hide_a_goodbye() {
     let (_publisher, mut viewer) = bench.pair();
     viewer.dtls.send_application_data(&[1; 20]).unwrap();
     viewer.dtls.send_application_data(&[1; 20]).unwrap();
-    let mut flight = viewer.flight(&bench.server);
+    let mut flight = viewer.flight();
     viewer.dtls.close().unwrap();
-    flight.extend(viewer.flight(&bench.server));
+    flight.extend(viewer.flight());
     bench.arrive(0, viewer.remote, &flight.concat());
     assert_eq!(bench.reasons(), [EndReason::PeerClosed]);
     assert_eq!(bench.sessions(), 1);

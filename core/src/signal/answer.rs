@@ -300,8 +300,13 @@ struct Colons<'a>(&'a [u8]);
 impl fmt::Display for Colons<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, byte) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ":" };
-            write!(f, "{separator}{byte:02X}")?;
+            if index > 0 {
+                f.write_char(':')?;
+            }
+            for half in [byte >> 4, byte & 0xf] {
+                let digit = char::from_digit(half.into(), 16).unwrap_or_default();
+                f.write_char(digit.to_ascii_uppercase())?;
+            }
         }
         Ok(())
     }

@@ -6,17 +6,16 @@
 //! level). What is missed is said by [`policy`](crate::signal::policy), which knows what is needed.
 
 mod payload;
+mod text;
 
 use std::cmp::Reverse;
 
-use sdp_types::{
-    Attribute, ExtMap, Fingerprint as FingerprintAttribute, Group, GroupSemantics, HashFunc, Media,
-    Session, SsrcGroup, TypedAttribute,
-};
+use sdp_types::{ExtMap, Group, GroupSemantics, Media, SsrcGroup, TypedAttribute};
 
 use crate::fingerprint::{Fingerprint, Hash};
 use crate::media::MediaKind;
 pub(crate) use crate::signal::offer::payload::{Feedback, Payload};
+use crate::signal::offer::text::{Attribute, Text};
 use crate::signal::refusal::{Refusal, shown};
 
 /// Media sections that are read. A publisher or viewer needs two, a browser with a history of
@@ -46,20 +45,18 @@ impl Offer {
     /// [`Refusal`], with status 400, for what is not SDP, has too many sections, or sections that
     /// cannot be told apart.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Refusal> {
-        let session =
-            Session::parse(text).map_err(|error| Refusal::NotSdp(shown(&error.to_string())))?;
-        if session.medias.is_empty() {
+        let text = Text::parse(text).map_err(|error| Refusal::NotSdp(shown(&error.to_string())))?;
+        if text.sections().len() == 0 {
             return Err(Refusal::NotSdp("no m= line".to_owned()));
         }
-        if session.medias.len() > SECTIONS_MAX {
-            return Err(Refusal::TooManySections(session.medias.len()));
+        if text.sections().len() > SECTIONS_MAX {
+            return Err(Refusal::TooManySections(text.sections().len()));
         }
-        let fallback = Transport::new(&session.attributes);
-        let direction = Direction::of(&session.attributes).unwrap_or(Direction::SendRecv);
-        let sections: Vec<_> = session
-            .medias
-            .iter()
-            .map(|media| Section::new(media, &fallback, direction))
+        let fallback = Transport::new(text.session());
+        let direction = Direction::of(text.session()).unwrap_or(Direction::SendRecv);
+        let sections: Vec<_> = text
+            .sections()
+            .map(|(media, own)| Section::new(media, own, &fallback, direction))
             .collect();
         for (index, section) in sections.iter().enumerate() {
             let Some(mid) = &section.mid else { continue };
@@ -72,7 +69,7 @@ impl Offer {
             }
         }
         let mut bundle: Vec<String> = Vec::new();
-        let group = typed::<Group>(&session.attributes)
+        let group = typed::<Group>(text.session())
             .find(|group| group.semantics.as_str().eq_ignore_ascii_case("BUNDLE"));
         let names = group.into_iter().flat_map(|group| group.mid_tags);
         for mid in names.take(GROUP_MAX) {
@@ -135,8 +132,12 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    fn new(media: &Media, session: &Transport, direction: Direction) -> Self {
-        let own = &media.attributes;
+    fn new(
+        media: &Media,
+        own: &[Attribute<'_>],
+        session: &Transport,
+        direction: Direction,
+    ) -> Self {
         let kind = match media.media.as_str() {
             "video" => Some(MediaKind::Video),
             "audio" => Some(MediaKind::Audio),
@@ -170,7 +171,7 @@ impl Section {
                 .any(|format| format.starts_with("rcvr-rtt=")),
             transport: Transport::new(own).or(session),
             payloads: if is_rtp {
-                payload::payloads(media)
+                payload::payloads(media, own)
             } else {
                 Vec::new()
             },
@@ -230,10 +231,10 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    fn of(attributes: &[Attribute]) -> Option<Self> {
+    fn of(attributes: &[Attribute<'_>]) -> Option<Self> {
         attributes
             .iter()
-            .find_map(|attribute| match attribute.attribute.as_str() {
+            .find_map(|attribute| match attribute.name {
                 "sendrecv" => Some(Self::SendRecv),
                 "sendonly" => Some(Self::SendOnly),
                 "recvonly" => Some(Self::RecvOnly),
@@ -267,7 +268,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    fn new(attributes: &[Attribute]) -> Self {
+    fn new(attributes: &[Attribute<'_>]) -> Self {
         let credential = |name| {
             values(attributes, name)
                 .next()
@@ -303,24 +304,33 @@ pub(crate) struct Extension {
     pub(crate) uri: String,
 }
 
-fn fingerprints(attributes: &[Attribute]) -> Vec<Fingerprint> {
-    let mut fingerprints: Vec<_> = typed::<FingerprintAttribute>(attributes)
-        .filter_map(|fingerprint| {
-            let hash = match fingerprint.hash_func {
-                HashFunc::Sha256 => Hash::Sha256,
-                HashFunc::Sha384 => Hash::Sha384,
-                HashFunc::Sha512 => Hash::Sha512,
-                _ => return None,
-            };
-            (fingerprint.fingerprint.len() == hash.len()).then_some(Fingerprint {
-                hash,
-                bytes: fingerprint.fingerprint,
-            })
-        })
+fn fingerprints(attributes: &[Attribute<'_>]) -> Vec<Fingerprint> {
+    let mut fingerprints: Vec<_> = values(attributes, "fingerprint")
+        .filter_map(fingerprint)
         .take(FINGERPRINTS_MAX)
         .collect();
     fingerprints.sort_by_key(|fingerprint| Reverse(fingerprint.hash));
     fingerprints
+}
+
+/// `sha-256 AB:CD…` (RFC 8122 §5), whatever the case.
+fn fingerprint(value: &str) -> Option<Fingerprint> {
+    let (name, digits) = value.split_once(' ')?;
+    let hash = [Hash::Sha256, Hash::Sha384, Hash::Sha512]
+        .into_iter()
+        .find(|hash| hash.as_str().eq_ignore_ascii_case(name))?;
+    let digit = |byte: u8| char::from(byte).to_digit(16)?.try_into().ok();
+    let mut bytes = Vec::with_capacity(hash.len());
+    for part in digits.split(':') {
+        let (pairs, []) = part.as_bytes().as_chunks::<2>() else {
+            return None;
+        };
+        for [high, low] in pairs {
+            let (high, low): (u8, u8) = (digit(*high)?, digit(*low)?);
+            bytes.push(high << 4 | low);
+        }
+    }
+    (bytes.len() == hash.len()).then_some(Fingerprint { hash, bytes })
 }
 
 /// Characters of RFC 8839 §5.4 and those that peers use besides. A colon would end the name early
@@ -340,21 +350,19 @@ pub(crate) fn is_token(text: &str) -> bool {
             .all(|byte| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&byte))
 }
 
-fn has(attributes: &[Attribute], name: &str) -> bool {
-    attributes
-        .iter()
-        .any(|attribute| attribute.attribute == name)
+fn has(attributes: &[Attribute<'_>], name: &str) -> bool {
+    attributes.iter().any(|attribute| attribute.name == name)
 }
 
-fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
+fn values<'a>(attributes: &[Attribute<'a>], name: &str) -> impl Iterator<Item = &'a str> {
     attributes
         .iter()
-        .filter(move |attribute| attribute.attribute == name)
-        .filter_map(|attribute| attribute.value.as_deref().map(str::trim))
+        .filter(move |attribute| attribute.name == name)
+        .filter_map(|attribute| attribute.value.map(str::trim))
 }
 
 /// Those attributes of one name that parse.
-fn typed<T: TypedAttribute>(attributes: &[Attribute]) -> impl Iterator<Item = T> {
+fn typed<T: TypedAttribute>(attributes: &[Attribute<'_>]) -> impl Iterator<Item = T> {
     values(attributes, T::NAME).filter_map(|value| value.parse().ok())
 }
 

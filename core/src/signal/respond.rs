@@ -139,6 +139,8 @@ pub(crate) fn created(
         location.push_str(query);
     }
     let headers = response.headers_mut();
+    // These, and what the envelope adds.
+    headers.reserve(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/sdp"));
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT));
     insert(headers, LOCATION, &location);

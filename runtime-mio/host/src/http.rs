@@ -208,12 +208,16 @@ impl<S: Read + Write + Unpin + 'static, W: Watch> Http<S, W> {
     /// The loop is about to sleep, and its waker knows. Returns whether nothing is left to do, so
     /// that it may.
     pub fn is_idle(&mut self) -> bool {
-        if self.gateway.awaits() {
-            self.connections.look_after_waiting();
+        let has_nothing = |http: &Self| {
+            http.queue.is_empty()
+                && !http.gateway.has_news()
+                && (!http.listeners.has_more() || http.connections.is_full())
+        };
+        if !has_nothing(self) || !self.gateway.awaits() {
+            return has_nothing(self);
         }
-        self.queue.is_empty()
-            && !self.gateway.has_news()
-            && (!self.listeners.has_more() || self.connections.is_full())
+        self.connections.look_after_waiting();
+        has_nothing(self)
     }
 
     /// Lets nobody in any more, and lets requests under way have their answers.

@@ -263,7 +263,7 @@ impl Bench {
     pub(super) fn pump(&mut self, client: &mut Client) {
         client.dtls.handle_timeout(self.now).unwrap();
         loop {
-            let flight = client.flight(&self.server);
+            let flight = client.flight();
             for packet in &flight {
                 self.arrive(0, client.remote, packet);
             }
@@ -357,7 +357,7 @@ impl Client {
     }
 
     /// What DTLS wants to send.
-    pub(super) fn flight(&mut self, server: &Server) -> Vec<Vec<u8>> {
+    pub(super) fn flight(&mut self) -> Vec<Vec<u8>> {
         let mut buffer = vec![0; 70_000];
         let mut flight = Vec::new();
         loop {
@@ -372,8 +372,7 @@ impl Client {
             }
         }
         if let Some((material, profile)) = self.keying.take() {
-            let provider = server.shared.crypto.srtp_provider;
-            self.srtp = srtp::derive(profile, &material, true, provider);
+            self.srtp = srtp::derive(profile, &material, true);
         }
         flight
     }

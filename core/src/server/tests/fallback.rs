@@ -92,9 +92,8 @@ impl RsaClient {
                 if events.iter().any(is_complete) {
                     let state = self.endpoint.get_connection_state(address(HERE)).unwrap();
                     let keys = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], 60);
-                    let provider = bench.server.shared.crypto.srtp_provider;
                     let profile = SrtpProfile::AES128_CM_SHA1_80;
-                    self.srtp = srtp::derive(profile, keys.unwrap().as_ref(), true, provider);
+                    self.srtp = srtp::derive(profile, keys.unwrap().as_ref(), true);
                 }
             }
             if flight.is_empty() && !arrived {

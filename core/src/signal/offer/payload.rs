@@ -3,6 +3,7 @@
 use sdp_types::{Media, RtcpFb, RtcpFbCcm, RtcpFbNack, RtcpFbPt, RtcpFbVal, RtpMap};
 
 use crate::media::Codec;
+use crate::signal::offer::text::Attribute;
 use crate::signal::offer::{typed, values};
 
 /// One payload type.
@@ -50,7 +51,7 @@ impl Feedback {
 
 /// Each attribute is looked at once, so that a hostile offer of thousands costs no more than its
 /// length.
-pub(super) fn payloads(media: &Media) -> Vec<Payload> {
+pub(super) fn payloads(media: &Media, attributes: &[Attribute<'_>]) -> Vec<Payload> {
     let mut raw: Vec<RawPayload> = Vec::new();
     for format in media.fmt.split_ascii_whitespace() {
         let Some(payload_type) = format
@@ -70,7 +71,7 @@ pub(super) fn payloads(media: &Media) -> Vec<Payload> {
             });
         }
     }
-    for map in typed::<RtpMap>(&media.attributes) {
+    for map in typed::<RtpMap>(attributes) {
         if let Some(payload) = raw
             .iter_mut()
             .find(|payload| payload.payload_type == map.payload_type)
@@ -78,9 +79,7 @@ pub(super) fn payloads(media: &Media) -> Vec<Payload> {
             payload.map.get_or_insert(map);
         }
     }
-    for (number, fmtp) in
-        values(&media.attributes, "fmtp").filter_map(|value| value.split_once(' '))
-    {
+    for (number, fmtp) in values(attributes, "fmtp").filter_map(|value| value.split_once(' ')) {
         let number = number.parse().ok();
         if let Some(payload) = raw
             .iter_mut()
@@ -89,7 +88,7 @@ pub(super) fn payloads(media: &Media) -> Vec<Payload> {
             payload.fmtp.get_or_insert_with(|| fmtp.trim().to_owned());
         }
     }
-    for line in typed::<RtcpFb>(&media.attributes) {
+    for line in typed::<RtcpFb>(attributes) {
         let is_meant = |payload: &&mut RawPayload| match line.pt {
             RtcpFbPt::Wildcard => true,
             RtcpFbPt::Fmt(number) => number == payload.payload_type,
@@ -133,8 +132,8 @@ impl From<RawPayload> for Payload {
             }
             None => Codec::from_static_payload_type(raw.payload_type),
         };
-        let encoding = match (&raw.map, &codec) {
-            (Some(map), _) => map.encoding_name.clone(),
+        let encoding = match (raw.map, &codec) {
+            (Some(map), _) => map.encoding_name,
             (None, Some(codec)) => codec.name.encoding().to_owned(),
             (None, None) => format!("payload type {} without a=rtpmap", raw.payload_type),
         };

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -233,8 +234,8 @@ impl<I: Read + Unpin> Read for Watched<I> {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut chunk = [0; CHUNK_LEN];
-        let mut chunk = ReadBuf::new(&mut chunk[..buffer.remaining().min(CHUNK_LEN)]);
+        let mut chunk = [MaybeUninit::uninit(); CHUNK_LEN];
+        let mut chunk = ReadBuf::uninit(&mut chunk[..buffer.remaining().min(CHUNK_LEN)]);
         let result = Pin::new(&mut self.stream).poll_read(cx, chunk.unfilled());
         if matches!(result, Poll::Ready(Ok(()))) {
             buffer.put_slice(chunk.filled());
