@@ -74,8 +74,8 @@ mod linux {
         fn handshake(&self) {
             let own = EphemeralPrivateKey::generate(&X25519, &self.random).expect("randomness");
             black_box(own.compute_public_key().expect("a key has two halves"));
-            let peer = agreement::UnparsedPublicKey::new(&X25519, self.peer.as_ref());
-            let agreed = agree_ephemeral(own, &peer, (), |secret| {
+            let peer = agreement::UnparsedPublicKey::new(&X25519, &self.peer);
+            let agreed = agree_ephemeral(own, peer, (), |secret| {
                 black_box(secret);
                 Ok(())
             });
