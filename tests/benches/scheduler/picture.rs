@@ -42,7 +42,7 @@ pub(super) fn draw(file: &Path) {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     for viewers in sizes {
         for (kind, points) in &mut curves {
-            let Some(mut contestant) = Contestant::new(*kind, *viewers) else {
+            let Some(mut contestant) = Contestant::new(*kind, *viewers, || {}) else {
                 continue;
             };
             let slices: Vec<_> = std::iter::repeat_with(|| {
