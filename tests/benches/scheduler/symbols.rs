@@ -262,11 +262,11 @@ fn is_listed(address: &str, function: &str) -> bool {
     if let Some(go) = function.strip_prefix("runtime.") {
         return begins(GO, go);
     }
-    let is_word = |part: &&str| {
-        let mut places = function.match_indices(*part);
+    let is_word = |part: &str| {
+        let mut places = function.match_indices(part);
         let is_begin = |at| !function[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
         places.any(|(at, _)| is_begin(at))
     };
     let is_excepted = NOT_RUST.iter().any(|part| function.contains(part));
-    begins(GO_PACKAGES, function) || !is_excepted && RUST.iter().any(|part| is_word(&part))
+    begins(GO_PACKAGES, function) || !is_excepted && RUST.iter().any(|part| is_word(part))
 }
