@@ -13,7 +13,9 @@
 #[cfg(target_os = "linux")]
 mod linux {
     use std::any::Any;
+    use std::fs;
     use std::net::{TcpStream, ToSocketAddrs};
+    use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Command, Stdio};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ mod linux {
     use kvill_tests::peer::report;
     use kvill_tests::process::{BINARIES, Kvill};
     use kvill_tests::rival::Rival;
+    use rustix::process::{Pid, Signal, kill_process_group};
 
     /// Shares of what comes that viewers throw away.
     const LOSSES: [f64; 2] = [0.0, 0.01];
@@ -56,18 +59,53 @@ mod linux {
     /// A server that runs, until it is dropped.
     struct Running {
         id: u32,
+        /// It may have more processes, in a group of that number.
+        leads_group: bool,
         whip: String,
         whep: String,
         _process: Box<dyn Any>,
     }
 
-    /// A server given by its command.
+    impl Running {
+        /// The process, and those that it has started: all of its group.
+        fn processes(&self) -> Vec<u32> {
+            if !self.leads_group {
+                return vec![self.id];
+            }
+            let entries = fs::read_dir("/proc").expect("the system tells of processes");
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            let is_member = |id: &u32| {
+                let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+                // After the name, which may have blanks and brackets: state, parent, group.
+                let group = stat
+                    .rsplit_once(") ")
+                    .and_then(|(_, r)| r.split(' ').nth(2));
+                group.is_some_and(|group| group.parse() == Ok(self.id))
+            };
+            let ids = names.filter_map(|name| name.parse().ok());
+            ids.filter(is_member).collect()
+        }
+
+        /// CPU time so far, of processes that have not ended.
+        fn cpu(&self) -> Duration {
+            let each = |id: &u32| Usage::of_process(*id).cpu;
+            self.processes().iter().map(each).sum()
+        }
+
+        /// Bytes of memory.
+        fn resident(&self) -> u64 {
+            self.processes().iter().map(|id| resident(*id)).sum()
+        }
+    }
+
+    /// A server given by its command: a shell in a group of its own.
     struct Process(Child);
 
     impl Drop for Process {
         fn drop(&mut self) {
+            let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
             // Both fail only for a process that is gone.
-            let _ = self.0.kill();
+            let _ = group.map(|group| kill_process_group(group, Signal::KILL));
             let _ = self.0.wait();
         }
     }
@@ -86,6 +124,7 @@ mod linux {
         fn start(&self) -> Option<Running> {
             let rival = |rival: Rival| Running {
                 id: rival.id(),
+                leads_group: false,
                 whip: rival.whip(),
                 whep: rival.whep(),
                 _process: Box::new(rival),
@@ -95,6 +134,7 @@ mod linux {
                     let kvill = Kvill::of_binary(name, &[]);
                     Some(Running {
                         id: kvill.id(),
+                        leads_group: false,
                         whip: format!("{}/live/whip", kvill.url()),
                         whep: format!("{}/live/whep", kvill.url()),
                         _process: Box::new(kvill),
@@ -114,11 +154,13 @@ mod linux {
 
     fn start(command: &str, whip: &str, whep: &str) -> Running {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("exec {command}")]);
+        shell.args(["-c", command]).process_group(0);
         shell.stdin(Stdio::null()).stdout(Stdio::null());
-        let process = Process(shell.spawn().expect("a shell"));
+        let mut process = Process(shell.spawn().expect("a shell"));
         let deadline = Instant::now() + START_TIME;
         while !listens(whip) {
+            let ended = process.0.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "{command}: ended with {ended:?}");
             assert!(
                 Instant::now() < deadline,
                 "{command}: nobody listens at {whip} after {START_TIME:?}"
@@ -127,6 +169,7 @@ mod linux {
         }
         Running {
             id: process.0.id(),
+            leads_group: true,
             whip: whip.to_owned(),
             whep: whep.to_owned(),
             _process: Box::new(process),
@@ -139,6 +182,7 @@ mod linux {
         let host = rest.split('/').next().unwrap_or(rest);
         let host = match host.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
+            _ if url.starts_with("https:") => format!("{host}:443"),
             _ => format!("{host}:80"),
         };
         let mut addresses = host.to_socket_addrs().into_iter().flatten();
@@ -164,13 +208,13 @@ mod linux {
         plan.duration = load.duration;
         plan.loss = loss;
         plan.join_rate = 100.0;
-        let (mut memory, mut used) = ([0; 2], [Usage::default(); 2]);
+        let (mut memory, mut used) = ([0; 2], [Duration::ZERO; 2]);
         let outcome = run(&plan, |moment| match moment {
-            Moment::Published => memory[0] = resident(server.id),
-            Moment::Watching => used[0] = Usage::of_process(server.id),
+            Moment::Published => memory[0] = server.resident(),
+            Moment::Watching => used[0] = server.cpu(),
             Moment::Watched => {
-                used[1] = Usage::of_process(server.id);
-                memory[1] = resident(server.id);
+                used[1] = server.cpu();
+                memory[1] = server.resident();
             }
             Moment::Second(_) => {}
         });
@@ -184,12 +228,16 @@ mod linux {
             outcome.failures
         );
         assert!(outcome.totals.packets > 0, "{name}: nothing came");
-        Some(Outcome::new(&outcome, memory, used[1].since(used[0])))
+        Some(Outcome::new(
+            &outcome,
+            memory,
+            used[1].saturating_sub(used[0]),
+        ))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "for the reader")]
     impl Outcome {
-        fn new(report: &Report, [without, with]: [u64; 2], used: Usage) -> Self {
+        fn new(report: &Report, [without, with]: [u64; 2], used: Duration) -> Self {
             let packets = report.totals.packets as f64;
             let viewers = report.totals.connected as f64;
             let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -197,8 +245,8 @@ mod linux {
                 .latency
                 .map_or([f64::NAN; 2], |latency| [latency.p50, latency.p99].map(ms));
             Self {
-                cpu_s: used.cpu.as_secs_f64() / packets * 1e6,
-                cores: used.cpu.as_secs_f64() / report.watched.as_secs_f64(),
+                cpu_s: used.as_secs_f64() / packets * 1e6,
+                cores: used.as_secs_f64() / report.watched.as_secs_f64(),
                 memory_kb: with.saturating_sub(without) as f64 / viewers / 1e3,
                 latency_ms: latency,
                 lost: report.reception.lost as f64,
@@ -253,6 +301,10 @@ mod linux {
         for loss in LOSSES {
             let first = rows.len();
             for round in 0..load.rounds {
+                // Another one is first each time.
+                if round > 0 && !all.is_empty() {
+                    all.rotate_left(1);
+                }
                 // Who is not there is said once.
                 all.retain(|contender| {
                     let Some(outcome) = measure(contender, &load, loss) else {
@@ -267,10 +319,18 @@ mod linux {
                 });
                 eprintln!("loss {loss}: round {} of {}", round + 1, load.rounds);
             }
+            if !all.is_empty() {
+                let len = all.len();
+                all.rotate_right((load.rounds - 1) % len);
+            }
         }
         let head = format!(
             "{} viewers of one publisher, 2.4 Mbit/s each, {} s, medians of {} rounds; CPU s: per million \
-             delivered packets; memory: what a viewer adds\n\n",
+             delivered packets; memory: what a viewer adds; \
+             latency: of a sample of packets whose last bytes still tell when they were published, which \
+             are all where packets are passed on, and the last of a frame where frames are put together \
+             anew; lost: by sequence numbers; delivered: datagrams of media that viewers got, repairs \
+             and what they threw away by themselves included, by those published\n\n",
             load.viewers,
             load.duration.as_secs_f64(),
             load.rounds

@@ -11,7 +11,7 @@
 mod linux {
     use std::io::{self, BufRead, BufReader, Write};
     use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use kvill_host::settings::Settings;
     use kvill_host::spawn::{Drive, Running};
@@ -31,7 +31,7 @@ mod linux {
     const QUICK: (usize, u64, u64) = (50, 1, 2);
 
     /// Empty wake-ups that may be, per second.
-    const EMPTY_MAX: u64 = 2;
+    const EMPTY_MAX: f64 = 2.0;
 
     /// What a server has counted.
     #[derive(Debug, Clone, Copy)]
@@ -139,16 +139,20 @@ mod linux {
             Moment::Second(_) => {
                 since = since.map(|seconds| seconds + 1);
                 if since == Some(settling) {
-                    settled = Some((server.counts(), Usage::of_process(id)));
+                    settled = Some((server.counts(), Usage::of_process(id), Instant::now()));
                 }
             }
-            Moment::Watched => end = Some((server.counts(), Usage::of_process(id), resident(id))),
+            Moment::Watched => {
+                let now = Instant::now();
+                end = Some((server.counts(), Usage::of_process(id), now, resident(id)));
+            }
         });
         let outcome = result.expect("a load that works");
-        let (before, used_before) = settled.expect("it took that long");
-        let (after, used, memory) = end.expect("it was watched to its end");
+        let (before, used_before, begun) = settled.expect("it took that long");
+        let (after, used, ended, memory) = end.expect("it was watched to its end");
         assert_eq!(after.viewers, viewers as u64, "{:?}", outcome.failures);
         let used = used.since(used_before);
+        let measured = (ended - begun).as_secs_f64();
         let (datagrams, wakeups, empty) = (
             after.datagrams - before.datagrams,
             after.wakeups - before.wakeups,
@@ -158,17 +162,20 @@ mod linux {
             datagrams > viewers as u64 && wakeups > 0,
             "{before:?} {after:?}"
         );
-        // A look at the counts wakes it, too.
-        assert!(empty <= EMPTY_MAX * (seconds + 2), "{before:?} {after:?}");
+        // A look at the counts wakes it, too. A short run on a busy machine says nothing.
+        assert!(
+            is_quick() || empty as f64 <= EMPTY_MAX * (measured + 2.0),
+            "{before:?} {after:?}"
+        );
         let each = memory.saturating_sub(empty_memory);
         table.row([
             driver.to_owned(),
             viewers.to_string(),
-            format!("{:.2} %", used.cpu.as_secs_f64() / seconds as f64 * 100.0),
+            format!("{:.2} %", used.cpu.as_secs_f64() / measured * 100.0),
             format!("{:.1} µs", used.cpu.as_secs_f64() * 1e6 / datagrams as f64),
-            (datagrams / seconds).to_string(),
-            (wakeups / seconds).to_string(),
-            format!("{:.2}", ratio(empty, seconds)),
+            format!("{:.0}", datagrams as f64 / measured),
+            format!("{:.0}", wakeups as f64 / measured),
+            format!("{:.2}", empty as f64 / measured),
             format!("{:.1} MB", ratio(empty_memory, 1_000_000)),
             format!("{:.1} KB", ratio(each, viewers as u64) / 1e3),
         ]);

@@ -15,7 +15,8 @@ mod linux {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use kvill_tests::bench::profile::{self, Profile};
+    use kvill_tests::bench::is_quick;
+    use kvill_tests::bench::profile::{self, Profile, Stacks};
     use kvill_tests::client::{Client, Options};
     use kvill_tests::light::{BUFFER_LEN, Viewer};
     use kvill_tests::namespace::Pair;
@@ -34,6 +35,9 @@ mod linux {
 
     /// At once: as many as a process may have sockets for without asking.
     const VIEWERS: usize = 400;
+
+    /// The same where it only has to work.
+    const QUICK_VIEWERS: usize = 40;
 
     /// Of that many requests are under way at once.
     const ASKING: usize = 4;
@@ -82,7 +86,7 @@ mod linux {
     }
 
     /// So many viewers join, until the last is connected.
-    fn join(url: &str) -> Vec<Seat> {
+    fn join(url: &str, viewers: usize) -> Vec<Seat> {
         let mut seats: Vec<Seat> = Vec::new();
         let mut buffer = vec![0; BUFFER_LEN];
         let deadline = Instant::now() + PATIENCE;
@@ -91,13 +95,13 @@ mod linux {
             for _ in 0..ASKING {
                 let sender = sender.clone();
                 scope.spawn(move || {
-                    for _ in 0..VIEWERS / ASKING {
+                    for _ in 0..viewers / ASKING {
                         let _ = sender.send(Seat::take(url));
                     }
                 });
             }
             let is_waiting = |seat: &&mut Seat| !seat.viewer.is_connected();
-            while seats.len() < VIEWERS || seats.iter_mut().any(|seat| is_waiting(&seat)) {
+            while seats.len() < viewers || seats.iter_mut().any(|seat| is_waiting(&seat)) {
                 assert!(Instant::now() < deadline, "not connected in {PATIENCE:?}");
                 seats.extend(receiver.try_iter());
                 for seat in seats.iter_mut().filter(is_waiting) {
@@ -117,7 +121,7 @@ mod linux {
     }
 
     /// Joins to one server, and a row of the table.
-    fn row(net: &Pair, binary: &str, ttl: &str, waves: usize) -> String {
+    fn row(net: &Pair, binary: &str, ttl: &str, (waves, viewers): (usize, usize)) -> String {
         let args = ["--interface-ttl", ttl];
         let mut kvill = net
             .server
@@ -132,7 +136,7 @@ mod linux {
         })];
         wire::connect(&mut publisher);
 
-        let mut profile = Profile::new(kvill.id(), true);
+        let mut profile = Profile::new(kvill.id(), Stacks::Copied);
         let (mut seconds, mut took) = (Duration::ZERO, Duration::ZERO);
         for n in 0..waves {
             if n == waves / 2 {
@@ -141,7 +145,7 @@ mod linux {
             }
             profile.start();
             let (started, before) = (Instant::now(), kvill.cpu());
-            let seats = net.clients.run(|| join(&url));
+            let seats = net.clients.run(|| join(&url, viewers));
             took += kvill.cpu() - before;
             seconds += started.elapsed();
             profile.stop();
@@ -164,7 +168,7 @@ mod linux {
 
         #[expect(clippy::cast_precision_loss, reason = "for the reader")]
         let share = |part: usize| format!("{:.3} %", 100.0 * part as f64 / all.max(1) as f64);
-        let joins = waves * VIEWERS;
+        let joins = waves * viewers;
         let each = took / u32::try_from(joins).expect("few joins");
         format!(
             "| {binary} | {ttl} s | {joins} in {:.1} s | {} µs | {all} | {} | {} | {} | {} |\n",
@@ -178,9 +182,9 @@ mod linux {
     }
 
     pub(super) fn main() {
-        let waves: usize = match std::env::args().any(|argument| argument == "--quick") {
-            true => 2,
-            false => 20,
+        let (waves, viewers): (usize, _) = match is_quick() {
+            true => (2, QUICK_VIEWERS),
+            false => (20, VIEWERS),
         };
         if !profile::is_possible() {
             return;
@@ -200,7 +204,7 @@ mod linux {
         for binary in BINARIES {
             // Where each request costs a lookup, few say as much.
             for (ttl, waves) in [("30", waves), ("0", waves.div_ceil(5))] {
-                table += &row(&net, binary, ttl, waves);
+                table += &row(&net, binary, ttl, (waves, viewers));
             }
         }
         report("joins", &table);

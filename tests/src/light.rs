@@ -236,6 +236,15 @@ impl Viewer {
         matches!(self.phase, Phase::Playing(_))
     }
 
+    /// How long the SRTP keys are that both sides agreed on, in bytes, while it is connected.
+    #[must_use]
+    pub fn key_len(&self) -> Option<usize> {
+        match &self.phase {
+            Phase::Playing(playing) => Some(playing.keys.len),
+            _ => None,
+        }
+    }
+
     /// Why the session is over, if it is.
     #[must_use]
     pub fn ended(&self) -> Option<&str> {

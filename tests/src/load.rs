@@ -18,3 +18,5 @@ mod stamp;
 mod table;
 
 pub use hall::{Milestones, Totals};
+#[cfg(target_os = "linux")]
+pub(crate) use own::raise_file_limit;

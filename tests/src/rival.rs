@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -79,11 +79,10 @@ impl Rival {
     /// When it does not start.
     #[must_use]
     pub fn mediamtx() -> Option<Self> {
-        let free = || {
-            let socket = TcpListener::bind(LOOPBACK).and_then(|socket| socket.local_addr());
-            socket.expect("a port is free").to_string()
-        };
-        Self::mediamtx_at(&free(), &free())
+        let http = TcpListener::bind(LOOPBACK).and_then(|socket| socket.local_addr());
+        let udp = UdpSocket::bind(LOOPBACK).and_then(|socket| socket.local_addr());
+        let [http, udp] = [http, udp].map(|free| free.expect("a port is free").to_string());
+        Self::mediamtx_at(&http, &udp)
     }
 
     /// As [`mediamtx`](Self::mediamtx), at other addresses, whose ports are not 0.

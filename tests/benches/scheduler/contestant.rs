@@ -30,8 +30,17 @@ pub(super) const PACKETS: usize = 8 + 1;
 /// 30 frames per second.
 pub(super) const INTERVAL: Duration = Duration::from_micros(33_333);
 
-/// What was sent has arrived after that, if it ever does.
+/// After that a server has taken in what it was sent.
 const SETTLING: Duration = Duration::from_millis(50);
+
+/// Between two looks whether everything has arrived.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What has not arrived so long after the last packet is lost.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// How often the others are tended while one gets its viewers.
+const TEND_INTERVAL: Duration = Duration::from_millis(500);
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -121,6 +130,7 @@ pub(super) struct Slice {
     pub(super) arrived: u64,
     /// Packets that were to arrive.
     pub(super) expected: u64,
+    /// As long as so many frames take.
     pub(super) lasted: Duration,
 }
 
@@ -135,11 +145,13 @@ pub(super) struct Contestant {
     audio: Source,
     seats: Seats,
     viewers: u64,
+    /// Packets that the witness has got.
+    witnessed: u64,
 }
 
 impl Contestant {
-    /// `None`: it cannot be had here.
-    pub(super) fn new(kind: Kind, viewers: usize) -> Option<Self> {
+    /// `None`: it cannot be had here. `meanwhile` is called about twice a second until it is ready.
+    pub(super) fn new(kind: Kind, viewers: usize, mut meanwhile: impl FnMut()) -> Option<Self> {
         let mut process = Process::start(kind)?;
         let feed = match (kind, &mut process) {
             (Kind::Tasks(_), Process::Served(served)) => {
@@ -161,22 +173,38 @@ impl Contestant {
             audio: Source::new(Codec::Opus, 30_000, 1),
             seats: Seats::strangers(LOCAL, 0),
             viewers: viewers as u64,
+            witnessed: 0,
         };
         // Some servers know a track by its first packet.
         contestant.play(5, true);
+        thread::sleep(SETTLING);
+        meanwhile();
+        let mut tended_at = Instant::now();
+        let mut tend = || {
+            if tended_at.elapsed() >= TEND_INTERVAL {
+                meanwhile();
+                tended_at = Instant::now();
+            }
+        };
         let before = resident(contestant.id());
         let process = &mut contestant.process;
         contestant.seats = match (kind, process) {
             (Kind::Tasks(_), Process::Served(served)) => {
                 let seats = Seats::strangers(LOCAL, viewers);
                 for address in seats.addresses() {
+                    tend();
                     let _ = served.ask("viewer", &address.to_string());
                 }
                 seats
             }
-            (_, process) => Seats::join(LOCAL, viewers, |offer| process.ask("whep", offer)),
+            (_, process) => Seats::join(LOCAL, viewers, |offer| {
+                tend();
+                process.ask("whep", offer)
+            }),
         };
+        contestant.witnessed = 0;
         contestant.play(5, true);
+        contestant.listen(5 * PACKETS as u64);
         let grown = resident(contestant.id()).saturating_sub(before);
         contestant.memory_per_viewer = grown / contestant.viewers;
         contestant.tend();
@@ -195,19 +223,45 @@ impl Contestant {
         self.seats.keep();
     }
 
-    /// Publishes so many frames, and tells what the server did.
+    /// Publishes so many frames, and tells what the server did until the witness has them.
+    ///
+    /// # Panics
+    ///
+    /// If nothing arrives.
     pub(super) fn slice(&mut self, frames: u32) -> Slice {
         self.seats.heard();
-        let started = Instant::now();
+        self.witnessed = 0;
         let before = Usage::of_process(self.id());
         self.play(frames, false);
-        let usage = Usage::of_process(self.id()).since(before);
-        let lasted = started.elapsed();
+        let packets = u64::from(frames) * PACKETS as u64;
+        self.listen(packets);
         Slice {
-            usage,
-            arrived: self.seats.heard().packets * self.viewers,
-            expected: u64::from(frames) * PACKETS as u64 * self.viewers,
-            lasted,
+            usage: Usage::of_process(self.id()).since(before),
+            arrived: self.witnessed * self.viewers,
+            expected: packets * self.viewers,
+            lasted: INTERVAL * frames,
+        }
+    }
+
+    /// Waits until the witness has so many packets, or no more come.
+    fn listen(&mut self, packets: u64) {
+        let mut last = Instant::now();
+        while self.witnessed < packets {
+            let heard = self.seats.heard().packets;
+            self.witnessed += heard;
+            if heard > 0 {
+                last = Instant::now();
+            }
+            let patience = match self.witnessed {
+                0 => PATIENCE,
+                _ => SILENCE,
+            };
+            if last.elapsed() >= patience {
+                let kind = self.kind;
+                assert!(self.witnessed > 0, "{kind:?}: nothing in {PATIENCE:?}");
+                return;
+            }
+            thread::sleep(PAUSE);
         }
     }
 
@@ -216,6 +270,8 @@ impl Contestant {
         for n in 0..frames {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             due += INTERVAL;
+            // The witness has room for some frames alone.
+            self.witnessed += self.seats.heard().packets;
             let frame = self.frame(with_keyframe && n == 0);
             match &mut self.feed {
                 Feed::Whip(whip) => whip.publish(&frame),
@@ -226,7 +282,6 @@ impl Contestant {
                 }
             }
         }
-        thread::sleep(SETTLING);
     }
 
     fn frame(&mut self, is_key: bool) -> Vec<Item> {

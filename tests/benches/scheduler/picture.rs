@@ -33,7 +33,7 @@ const BATCH: usize = 8;
 /// CPU against viewers.
 pub(super) fn draw(file: &Path) {
     let (sizes, rounds, frames): (&[usize], _, _) = match is_quick() {
-        true => (&[2, 5], 1, 4),
+        true => (&[5], 1, 4),
         false => (&DRAWN_VIEWERS, 3, 30),
     };
     let mut curves: Vec<_> = DRAWN.map(|kind| (kind, Vec::new())).into();
@@ -42,7 +42,7 @@ pub(super) fn draw(file: &Path) {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     for viewers in sizes {
         for (kind, points) in &mut curves {
-            let Some(mut contestant) = Contestant::new(*kind, *viewers) else {
+            let Some(mut contestant) = Contestant::new(*kind, *viewers, || {}) else {
                 continue;
             };
             let slices: Vec<_> = std::iter::repeat_with(|| {

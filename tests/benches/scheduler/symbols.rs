@@ -1,7 +1,12 @@
-//! Which functions are scheduling: waiting for readiness, timers, waking, and choosing who runs.
+//! Which functions are scheduling, for all contestants alike by what they do: reading clocks, keeping
+//! timers, waiting for readiness, ready queues, waking, parking, and choosing who runs.
 //!
-//! By the function that a sample is in, not by those that called it: what an interrupt or a lock
-//! costs in between is left out, on all sides.
+//! By the function that a sample is in, not by those that called it. Excepted are helpers which
+//! everybody calls, locks and clocks of the kernel and Go's locks above all: they are what their
+//! caller is. The kernel's clock takes its samples where interrupts are let in again, so what is done
+//! without them falls to such helpers, too. What wraps a system call of a socket is not scheduling.
+
+use kvill_tests::bench::profile::KERNEL_ADDRESS;
 
 /// The kernel's, by how their names begin.
 const KERNEL: &[&str] = &[
@@ -68,8 +73,27 @@ const KERNEL: &[&str] = &[
     "clockevents_",
 ];
 
-/// Of Rust programs and their C library, by any part of their names.
+/// Of the kernel: what their caller is, by how their names begin.
+const KERNEL_HELPERS: &[&str] = &[
+    "_raw_",
+    "__raw_",
+    "native_queued_spin",
+    "queued_spin",
+    "ktime_get",
+    "read_tsc",
+    "native_sched_clock",
+    "sched_clock",
+    "kvm_clock",
+    "pvclock_",
+    "native_write_msr",
+    "lapic_next",
+    "__rcu_read",
+    "rcu_read",
+];
+
+/// Of Rust programs and their C library, by a part of their names that begins where a word does.
 const RUST: &[&str] = &[
+    // Runtimes, and what they are made of.
     "mio::",
     "polling::",
     "async_io::",
@@ -84,14 +108,40 @@ const RUST: &[&str] = &[
     "tokio::",
     "std::sys::sync",
     "std::sync::mpsc",
+    "std::sync::poison::mutex",
+    "std::sync::mutex",
+    "epoll_wait",
+    "epoll_ctl",
+    "epoll::wait",
+    "eventfd",
+    "pthread_cond",
+    "pthread_mutex",
+    "__pthread_mutex",
+    "___pthread_mutex",
+    // Clocks.
+    "std::time::",
+    "std::sys::time",
+    "std::sys::pal::unix::time",
+    "clock_gettime",
+    "__vdso_clock_gettime",
+    "__clock_gettime",
+    // This project's: loops, timers, waking, and who is due.
     "kvill_mio::reactor",
     "kvill_smol::reactor",
     "kvill_host::wake",
     "kvill_host::timers",
-    "epoll_wait",
-    "pthread_cond",
-    "pthread_mutex",
+    "kvill_host::engine::Engine",
+    "kvill_core::time::",
+    "kvill_core::server::Server::poll_timeout",
+    "kvill_core::server::Server>::poll_timeout",
+    "kvill_core::stream::audience",
+    // The loops of this benchmark.
+    "scheduler::loops::",
 ];
+
+/// What they do not mean, by any part of the name: what wraps a system call of a socket, and work
+/// that has the name of a runtime in its own.
+const NOT_RUST: &[&str] = &["::net::udp::", "quinn_udp", "scheduler::tasks::"];
 
 /// Of the Go runtime, by how their names go on after `runtime.`.
 const GO: &[&str] = &[
@@ -119,8 +169,6 @@ const GO: &[&str] = &[
     "notetsleep",
     "notewakeup",
     "noteclear",
-    "lock",
-    "unlock",
     "selectgo",
     "sellock",
     "selunlock",
@@ -133,13 +181,9 @@ const GO: &[&str] = &[
     "checkTimers",
     "timer",
     "(*timer",
-    "usleep",
-    "osyield",
-    "procyield",
     "gogo",
     "goexit",
     "gosched",
-    "goschedImpl",
     "newproc",
     "pidle",
     "resetspinning",
@@ -153,23 +197,76 @@ const GO: &[&str] = &[
     "sysmon",
     "nanotime",
     "asyncPreempt",
+    "mstart",
+    "walltime",
+    "time_now",
+    "poll_runtime",
+    "vdso",
 ];
 
-/// Where the kernel's addresses begin.
-const KERNEL_ADDRESS: &str = "ffff";
+/// Of Go's other packages, by how their names begin.
+const GO_PACKAGES: &[&str] = &[
+    "sync.(*Mutex)",
+    "sync.(*RWMutex)",
+    "sync.(*Cond)",
+    "sync.(*WaitGroup)",
+    "sync.runtime_",
+    "internal/sync.(*Mutex)",
+    "internal/sync.runtime_",
+    "internal/poll.(*fdMutex)",
+    "internal/poll.(*pollDesc)",
+    "internal/poll.runtime_",
+    "time.Now",
+    "time.now",
+    "time.(*Timer)",
+    "time.runtimeNow",
+];
 
-/// This program's own names: the loops and tasks that do the work.
-const OWN: &str = "scheduler::";
+/// Of the Go runtime: what their caller is, for its allocator calls them, too. After `runtime.`.
+const GO_HELPERS: &[&str] = &[
+    "lock",
+    "unlock",
+    "(*mutex",
+    "mutex",
+    "osyield",
+    "procyield",
+    "usleep",
+    "systemstack",
+];
 
-/// The function of a sample, which is an address and a name, if that is one of scheduling.
+/// The function that makes a sample one of scheduling, if there is one. A sample is a stack: lines of
+/// an address and a name, the innermost first.
 pub(super) fn scheduling(sample: &str) -> Option<&str> {
-    let (address, function) = sample.trim().split_once(' ')?;
-    let is_listed = if address.starts_with(KERNEL_ADDRESS) {
-        KERNEL.iter().any(|begin| function.starts_with(begin))
-    } else if let Some(go) = function.strip_prefix("runtime.") {
-        GO.iter().any(|begin| go.starts_with(begin))
-    } else {
-        !function.starts_with(OWN) && RUST.iter().any(|part| function.contains(part))
+    let lines = sample.lines();
+    let mut functions = lines.filter_map(|line| line.trim().split_once(' '));
+    let (address, function) =
+        functions.find(|(address, function)| !is_helper(address, function))?;
+    is_listed(address, function).then_some(function)
+}
+
+/// What it is, its caller is.
+fn is_helper(address: &str, function: &str) -> bool {
+    let (list, name) = match function.strip_prefix("runtime.") {
+        _ if address.starts_with(KERNEL_ADDRESS) => (KERNEL_HELPERS, function),
+        Some(go) => (GO_HELPERS, go),
+        None => return false,
     };
-    is_listed.then_some(function)
+    list.iter().any(|begin| name.starts_with(begin))
+}
+
+fn is_listed(address: &str, function: &str) -> bool {
+    let begins = |list: &[&str], name: &str| list.iter().any(|begin| name.starts_with(begin));
+    if address.starts_with(KERNEL_ADDRESS) {
+        return begins(KERNEL, function);
+    }
+    if let Some(go) = function.strip_prefix("runtime.") {
+        return begins(GO, go);
+    }
+    let is_word = |part: &str| {
+        let mut places = function.match_indices(part);
+        let is_begin = |at| !function[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        places.any(|(at, _)| is_begin(at))
+    };
+    let is_excepted = NOT_RUST.iter().any(|part| function.contains(part));
+    begins(GO_PACKAGES, function) || !is_excepted && RUST.iter().any(|part| is_word(part))
 }

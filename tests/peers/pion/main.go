@@ -29,6 +29,9 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
+// What Kvill asks for, too; the system may grant less.
+const socketBufferLen = 4 << 20
+
 // Between two requests for a keyframe: many viewers who join at once share one.
 const keyframePause = 500 * time.Millisecond
 
@@ -100,6 +103,11 @@ func newAPI(udpAddress string, noAEAD bool) (*webrtc.API, error) {
 		socket, err := net.ListenPacket("udp", udpAddress)
 		if err != nil {
 			return nil, err
+		}
+		if udp, ok := socket.(*net.UDPConn); ok {
+			if err := errors.Join(udp.SetReadBuffer(socketBufferLen), udp.SetWriteBuffer(socketBufferLen)); err != nil {
+				return nil, err
+			}
 		}
 		settings.SetICEUDPMux(webrtc.NewICEUDPMux(nil, socket))
 	}

@@ -2,20 +2,42 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::clock::own_cpu;
 use crate::peer::skipped;
 
 /// Samples per second of CPU.
 const FREQUENCY: &str = "10000";
 
-/// So much of a stack is enough: what is looked for is at its end.
-const STACKS: &str = "dwarf,16384";
+/// So much of a copied stack is enough: what is looked for is at its end.
+const COPIED: &str = "dwarf,16384";
+
+/// Samples of both sides: of the user's code and of the kernel's.
+const EVENT: &str = "cpu-clock:uk";
+
+/// The same with the eight innermost functions, as far as frame pointers lead to them: in the kernel
+/// and in Go to all of them.
+const EVENT_WITH_CALLERS: &str = "cpu-clock/call-graph=fp,max-stack=8/uk";
+
+/// Where the kernel's addresses begin.
+pub const KERNEL_ADDRESS: &str = "ffff";
+
+/// How long the trial is at work.
+const TRIAL: Duration = Duration::from_millis(20);
+
+/// Between two looks whether perf still runs.
+const LOOK_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// Where the kernel's tracepoints are.
 const TRACING: &str = "/sys/kernel/tracing";
@@ -23,18 +45,64 @@ const TRACING: &str = "/sys/kernel/tracing";
 /// System calls, as the kernel counts them where they begin.
 const SYSTEM_CALLS: &str = "raw_syscalls:sys_enter";
 
+/// Where perf says what is wrong, and when it was told something.
+const ERRORS: &str = "err";
+
 /// Keeps the folders of a process apart.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// Whether there is perf here.
+/// What perf keeps of each sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stacks {
+    /// The innermost functions, which costs next to nothing.
+    Callers,
+    /// Whole stacks, which cost the threads that are watched some time.
+    Copied,
+}
+
+/// Whether perf takes samples here, of the kernel too, and names its functions.
 ///
 /// # Panics
 ///
 /// As [`skipped`].
 #[must_use]
 pub fn is_possible() -> bool {
-    let runs = Command::new("perf").arg("--version").output().is_ok();
-    runs || skipped::<()>("no perf", "install linux-perf").is_some()
+    match trial() {
+        Ok(()) => true,
+        Err(why) => {
+            eprintln!("{why}");
+            let what = "perf does not take samples of the kernel by name";
+            skipped::<()>(what, "install linux-perf, and run it as root").is_some()
+        }
+    }
+}
+
+/// Takes samples of this process, while it is busy with system calls.
+fn trial() -> Result<(), String> {
+    let version = Command::new("perf").arg("--version").output();
+    version.map_err(|error| format!("perf: {error}"))?;
+    let mut profile = Profile::new(std::process::id(), Stacks::Callers);
+    profile.perf.try_tell("enable")?;
+    let before = own_cpu();
+    while own_cpu() - before < TRIAL {
+        fs::read("/proc/self/stat").map_err(|error| error.to_string())?;
+    }
+    profile.perf.try_tell("disable")?;
+    let (mut all, mut named) = (0, 0);
+    profile.finish(|stack| {
+        all += 1;
+        let innermost = stack.lines().next().and_then(|line| line.split_once(' '));
+        let is_named = innermost.is_some_and(|(address, function)| {
+            address.starts_with(KERNEL_ADDRESS) && function != "[unknown]"
+        });
+        named += u32::from(is_named);
+    });
+    match named {
+        0 => Err(format!(
+            "no function of the kernel is named in {all} samples"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// perf, taking samples of a process while it is told to.
@@ -44,20 +112,18 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Watches a process from the next [`start`](Self::start) on; with the stacks of its threads,
-    /// which cost it some time, or only where they stand.
+    /// Watches a process from the next [`start`](Self::start) on.
     ///
     /// # Panics
     ///
     /// If perf cannot be run.
     #[must_use]
-    pub fn new(pid: u32, with_stacks: bool) -> Self {
-        let stacks: &[&str] = match with_stacks {
-            true => &["--call-graph", STACKS],
-            false => &[],
+    pub fn new(pid: u32, stacks: Stacks) -> Self {
+        let event: &[&str] = match stacks {
+            Stacks::Callers => &["-e", EVENT_WITH_CALLERS],
+            Stacks::Copied => &["-e", EVENT, "--call-graph", COPIED],
         };
-        let options = ["record", "-q", "-e", "cpu-clock", "-F", FREQUENCY];
-        let options = [&options, stacks, &["-m", "2048"]].concat();
+        let options = [&["record", "-q"], event, &["-F", FREQUENCY, "-m", "2048"]].concat();
         Self {
             perf: Perf::new(Command::new("perf"), &options, pid),
         }
@@ -81,7 +147,8 @@ impl Profile {
         self.perf.tell("disable");
     }
 
-    /// Passes every sample on: the functions of its stack as lines of text, the innermost first.
+    /// Passes every sample on: the functions of its stack as lines of text, each an address and a name,
+    /// the innermost first.
     ///
     /// # Panics
     ///
@@ -192,7 +259,7 @@ fn tracing_perf() -> Command {
 struct Perf {
     child: Child,
     control: File,
-    acknowledgements: BufReader<File>,
+    acknowledgements: File,
     folder: PathBuf,
 }
 
@@ -216,25 +283,42 @@ impl Perf {
             .arg(orders)
             .args(["-p", &pid.to_string()])
             .stdin(Stdio::null())
-            // It says there when it was told something.
-            .stderr(Stdio::null());
+            .stderr(File::create(folder.join(ERRORS)).expect("a file that is new"));
         let child = perf.spawn().expect("perf, which was there");
-        // Both wait for perf to open the other end; it opens them for both ways.
+        // For both ways, so neither waits for perf to open the other end.
         let open = |path| File::options().read(true).write(true).open(path);
         Self {
             child,
             control: open(control).expect("a pipe"),
-            acknowledgements: BufReader::new(open(acknowledgements).expect("a pipe")),
+            acknowledgements: open(acknowledgements).expect("a pipe"),
             folder,
         }
     }
 
     /// Gives an order, and waits until that is done.
     fn tell(&mut self, command: &str) {
-        writeln!(self.control, "{command}").expect("perf runs");
-        let mut line = String::new();
-        let told = self.acknowledgements.read_line(&mut line);
-        assert!(told.is_ok() && line.contains("ack"), "perf: {line}");
+        let told = self.try_tell(command);
+        told.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// As [`tell`](Self::tell). An error is what perf said before it ended.
+    fn try_tell(&mut self, command: &str) -> Result<(), String> {
+        writeln!(self.control, "{command}").expect("a pipe that has room");
+        let (mut told, mut buffer) = (String::new(), [0; 64]);
+        while !told.contains('\n') {
+            let mut pipe = [PollFd::new(&self.acknowledgements, PollFlags::IN)];
+            if poll(&mut pipe, Some(&LOOK_INTERVAL)).is_ok_and(|ready| ready > 0) {
+                let len = self.acknowledgements.read(&mut buffer).expect("a pipe");
+                told += &String::from_utf8_lossy(&buffer[..len]);
+            } else if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                let said = fs::read_to_string(self.folder.join(ERRORS)).unwrap_or_default();
+                return Err(format!("perf ended with {status}: {said}"));
+            }
+        }
+        match told.contains("ack") {
+            true => Ok(()),
+            false => Err(format!("perf: {told}")),
+        }
     }
 
     fn end(&mut self) {

@@ -4,6 +4,7 @@
 //! hardly any room, and the system drops the rest. One is not deaf: the witness, which tells
 //! whether all of it was sent.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::light::{BUFFER_LEN, Viewer};
+use crate::load::raise_file_limit;
 
 /// Between two looks at the sockets.
 const PAUSE: Duration = Duration::from_micros(500);
@@ -19,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Joining in such numbers, none of them waits for long.
 const WAVE: usize = 50;
+
+/// Files that a process opens beside, to start servers say.
+const OTHER_FILES: usize = 50;
 
 /// Room for what the witness is sent while nobody reads it. The system may grant less.
 const WITNESS_ROOM: usize = 4 << 20;
@@ -51,9 +56,10 @@ impl Seats {
     ///
     /// # Panics
     ///
-    /// If anyone of them does not get connected.
+    /// If anyone of them does not get connected, or this process may not have so many sockets.
     #[must_use]
     pub fn join(local: IpAddr, count: usize, mut ask: impl FnMut(&str) -> String) -> Self {
+        make_room(count);
         let mut seats = Self {
             seats: Vec::new(),
             buffer: vec![0; BUFFER_LEN],
@@ -77,9 +83,10 @@ impl Seats {
     ///
     /// # Panics
     ///
-    /// If there is no such address.
+    /// If there is no such address, or this process may not have so many sockets.
     #[must_use]
     pub fn strangers(local: IpAddr, count: usize) -> Self {
+        make_room(count);
         let seats = Self {
             seats: std::iter::repeat_with(|| Seat::new(local))
                 .take(count)
@@ -143,11 +150,29 @@ impl Seats {
         }
     }
 
+    /// How long the keys are that the witness and the server have agreed on, in bytes. `None` for
+    /// strangers.
+    #[must_use]
+    pub fn key_len(&self) -> Option<usize> {
+        self.seats.first()?.viewer.key_len()
+    }
+
     /// What the witness has got since the last time that this, or [`keep`](Self::keep), was called.
     pub fn heard(&mut self) -> Heard {
         let witness = self.seats.first_mut();
         witness.map_or_else(Heard::default, |seat| seat.turn(&mut self.buffer))
     }
+}
+
+/// Makes sure that this process may have so many sockets more.
+fn make_room(count: usize) {
+    let limit = raise_file_limit().expect("a limit that may be raised as far as the system says");
+    let open = fs::read_dir("/proc/self/fd").expect("the system tells of files");
+    let wanted = (open.count() + count + OTHER_FILES) as u64;
+    assert!(
+        limit.is_none_or(|limit| wanted <= limit),
+        "this process needs {wanted} open files and may have {limit:?}: raise the limit by ulimit -n"
+    );
 }
 
 impl Seat {

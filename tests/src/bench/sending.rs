@@ -1,7 +1,8 @@
 //! A loop of which nothing is left but sealing and sending: the floor, by the best system calls
 //! (Linux).
 //!
-//! A frame is one train for each viewer (UDP GSO), and several trains leave by one `sendmmsg`.
+//! A frame is one train for each viewer (UDP GSO), and several trains leave by one `sendmmsg`. What is
+//! one packet leaves by a socket without GSO.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -18,15 +19,18 @@ use crate::client::media::Packet;
 /// As much as the drivers ask for.
 const SEND_BUFFER_LEN: usize = 4 << 20;
 
-/// Room for the longest train.
-const TRAIN_ROOM: usize = 64 * 1024;
+/// The longest that the system takes at once, the header of UDP included.
+const TRAIN_LEN_MAX: usize = 65_507;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Bare<A> {
+    /// Cuts what it sends into packets.
     socket: UdpSocket,
+    /// Does not.
+    plain: UdpSocket,
     viewers: Vec<(Viewer<A>, SocketAddrAny)>,
-    /// Room for the trains of one system call.
+    /// Room for the trains of one system call, one behind the other.
     buffer: Vec<u8>,
 }
 
@@ -46,12 +50,14 @@ impl<A: Aead> Bare<A> {
         payload_len: usize,
         key_len: usize,
     ) -> io::Result<Self> {
-        let socket = UdpSocket::bind((local, 0))?;
+        let [socket, plain] = [UdpSocket::bind((local, 0))?, UdpSocket::bind((local, 0))?];
         SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_LEN)?;
+        SockRef::from(&plain).set_send_buffer_size(SEND_BUFFER_LEN)?;
         set_segment(&socket, payload_len + OVERHEAD)?;
         let viewers = viewers.iter().map(|to| (Viewer::new(key_len), to.as_any()));
         Ok(Self {
             socket,
+            plain,
             viewers: viewers.collect(),
             buffer: Vec::new(),
         })
@@ -64,20 +70,31 @@ impl<A: Aead> Bare<A> {
     ///
     /// The system did not send.
     pub fn send(&mut self, frame: &[Item], batch: usize) -> io::Result<(usize, usize)> {
-        let room = self.buffer.len().max(batch * TRAIN_ROOM);
+        let lens = frame
+            .iter()
+            .map(|(_, packet)| packet.payload.len() + OVERHEAD);
+        let train_len = lens.sum();
+        if train_len > TRAIN_LEN_MAX || batch == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let room = self.buffer.len().max(batch * train_len);
         self.buffer.resize(room, 0);
+        let socket = match frame {
+            [_] => &self.plain,
+            _ => &self.socket,
+        };
         let (mut bytes, mut calls) = (0, 0);
         for viewers in self.viewers.chunks(batch) {
-            let rooms = self.buffer.chunks_mut(TRAIN_ROOM);
+            let rooms = self.buffer.chunks_mut(train_len);
             let trains: Vec<_> = viewers
                 .iter()
                 .zip(rooms)
                 .map(|((viewer, _), room)| {
-                    let len = frame.iter().fold(0, |at, (kind, packet)| {
+                    frame.iter().fold(0, |at, (kind, packet)| {
                         at + viewer.seal(*kind, packet, &mut room[at..])
                     });
-                    bytes += len;
-                    [IoSlice::new(&room[..len])]
+                    bytes += train_len;
+                    [IoSlice::new(room)]
                 })
                 .collect();
             let mut none: Vec<_> = std::iter::repeat_with(SendAncillaryBuffer::default)
@@ -91,7 +108,7 @@ impl<A: Aead> Bare<A> {
                 .collect();
             let mut left = &mut messages[..];
             while !left.is_empty() {
-                let sent = sendmmsg(&self.socket, left, SendFlags::empty())?;
+                let sent = sendmmsg(socket, left, SendFlags::empty())?;
                 left = &mut left[sent..];
                 calls += 1;
             }

@@ -22,6 +22,8 @@ pub(super) const E_BIT: u32 = 0x8000_0000;
 /// The keys of a session, as far as they are used.
 #[derive(Debug)]
 pub(super) struct Keys {
+    /// Of the master keys.
+    pub(super) len: usize,
     own_rtcp: Key,
     server_rtp: Key,
     server_rtcp: Key,
@@ -54,6 +56,7 @@ impl Keys {
         };
         let key = |master, salt, label| Key::derive(provider, master, salt, label);
         Some(Self {
+            len: key_len,
             own_rtcp: key(own_key, own_salt, 3)?,
             server_rtp: key(server_key, server_salt, 0)?,
             server_rtcp: key(server_key, server_salt, 3)?,

@@ -28,7 +28,7 @@ fn used(schedstat: &str) -> Option<Duration> {
 /// # Errors
 /// What the system says.
 #[cfg(unix)]
-pub(super) fn raise_file_limit() -> std::io::Result<Option<u64>> {
+pub(crate) fn raise_file_limit() -> std::io::Result<Option<u64>> {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     let mut limit = getrlimit(Resource::Nofile);
@@ -41,6 +41,6 @@ pub(super) fn raise_file_limit() -> std::io::Result<Option<u64>> {
 
 /// There is no such limit.
 #[cfg(not(unix))]
-pub(super) fn raise_file_limit() -> std::io::Result<Option<u64>> {
+pub(crate) fn raise_file_limit() -> std::io::Result<Option<u64>> {
     Ok(None)
 }
