@@ -2,7 +2,7 @@
 //!
 //! dimpl has the key parsed for each session, and aws-lc then checks that the public half belongs to
 //! it, which costs more than signing with it does. A server shows the same certificate to everybody:
-//! the key that was parsed last on this thread is taken again.
+//! the key that was parsed last on this thread is taken again. It stays there as long as the thread.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -80,5 +80,29 @@ impl SigningKey for Key {
 
     fn supported_hash_algorithms(&self) -> &[HashAlgorithm] {
         &[HashAlgorithm::SHA256]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_certificate_of_ours_is_parsed_once_and_signs_with_its_own_hash_alone() {
+        let made = dimpl::certificate::generate_self_signed_certificate();
+        let der = made.unwrap().private_key;
+        let load = || Keys.load_private_key(&der).unwrap();
+        let (mut key, _other) = (load(), load());
+        let last = LAST.take().unwrap();
+        assert_eq!(*last.der, *der);
+        // Ours, and those of both.
+        assert_eq!(Arc::strong_count(&last.pair), 3);
+
+        let mut signature = Buf::new();
+        key.sign(b"text", HashAlgorithm::SHA256, &mut signature)
+            .unwrap();
+        assert!(!signature.is_empty());
+        let refused = key.sign(b"text", HashAlgorithm::SHA384, &mut signature);
+        assert!(refused.is_err());
     }
 }
