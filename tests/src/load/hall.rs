@@ -16,7 +16,7 @@ use str0m::media::{KeyframeRequestKind, MediaKind};
 use super::keyframe;
 use super::report::Quantiles;
 use super::socket::{Room, Socket};
-use super::stamp;
+use super::stamp::Clock;
 use crate::light::{self, BUFFER_LEN, PACKET_LEN_MAX, Reception};
 
 /// How long a viewer waits for a keyframe before it asks for one, from its first packet on: servers have
@@ -75,7 +75,7 @@ pub(super) struct Hall {
 /// What is counted and measured of all viewers.
 #[derive(Debug)]
 struct Watch {
-    epoch: Instant,
+    clock: Clock,
     /// The share of received datagrams of media that is thrown away.
     loss: f64,
     /// Of the packets of a viewer that has seen a keyframe one in so many is opened.
@@ -113,8 +113,8 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Hall {
-    /// An empty one. Stamps of published packets count from `epoch`.
-    pub(super) fn new(epoch: Instant, loss: f64, sampled: u32) -> io::Result<Self> {
+    /// An empty one, for packets that are stamped by `clock`.
+    pub(super) fn new(clock: Clock, loss: f64, sampled: u32) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
@@ -122,9 +122,9 @@ impl Hall {
             wakes: BTreeSet::new(),
             room: Room::default(),
             send: vec![0; BUFFER_LEN],
-            clock_set: epoch,
+            clock_set: Instant::now(),
             watch: Watch {
-                epoch,
+                clock,
                 loss,
                 sampled: sampled.max(1),
                 totals: Totals::default(),
@@ -404,7 +404,7 @@ impl Seat {
             return;
         }
         watch.totals.opened[0] += 1;
-        if let Some(published) = stamp::read(payload, watch.epoch) {
+        if let Some(published) = watch.clock.read(payload) {
             watch.totals.opened[1] += 1;
             let took = arrived.saturating_duration_since(published);
             watch.latency.saturating_record(micros(took));

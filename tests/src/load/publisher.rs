@@ -13,7 +13,7 @@ use str0m::format::Codec;
 use str0m::net::{Protocol, Receive};
 
 use super::film::{Due, Film};
-use super::stamp;
+use super::stamp::Clock;
 use crate::client::{Client, Options};
 
 /// Packets that are kept for those who ask for them again: three seconds.
@@ -41,13 +41,13 @@ pub(super) struct Publisher {
     client: Client,
     socket: UdpSocket,
     poll: Poll,
-    epoch: Instant,
+    clock: Clock,
     film: Film,
 }
 
 impl Publisher {
     /// One at an address from which the server is reached.
-    pub(super) fn new(local: IpAddr, epoch: Instant, film: Film) -> io::Result<Self> {
+    pub(super) fn new(local: IpAddr, clock: Clock, film: Film) -> io::Result<Self> {
         let mut socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
         let poll = Poll::new()?;
         let registry = poll.registry();
@@ -58,7 +58,7 @@ impl Publisher {
             client,
             socket,
             poll,
-            epoch,
+            clock,
             film,
         })
     }
@@ -157,7 +157,7 @@ impl Publisher {
             let now = Instant::now();
             if is_stamped {
                 let mut payload = packet.payload.to_vec();
-                stamp::write(&mut payload, self.epoch, now);
+                self.clock.write(&mut payload, now);
                 packet.payload = payload.into();
             }
             self.client.write(now, kind, [&packet]);

@@ -16,6 +16,7 @@ use super::own;
 use super::publisher::{Published, Publisher, local_address};
 use super::report::{Quantiles, Report, Second};
 use super::signalling::{Desk, Endpoint, in_line};
+use super::stamp::Clock;
 
 /// Of the packets of a viewer one in so many is opened, if nothing else is said.
 pub const SAMPLED: u32 = 101;
@@ -108,9 +109,9 @@ pub enum Moment<'a> {
 /// A publisher does not get through; no viewer does; or the system refuses something.
 pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, String> {
     check_files(plan.viewers)?;
-    let epoch = Instant::now();
+    let clock = Clock::new(Instant::now());
     let system = |error: std::io::Error| format!("the system: {error}");
-    let mut hall = Hall::new(epoch, plan.loss, plan.sampled).map_err(system)?;
+    let mut hall = Hall::new(clock, plan.loss, plan.sampled).map_err(system)?;
     let waker = hall.waker().map_err(system)?;
     let wake = move || {
         // Fails only where the hall is gone.
@@ -121,7 +122,7 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, Stri
     let desk = desk.map_err(system)?;
     let mut stage = Stage::default();
     let mut crowd = Crowd::new(plan, &desk)?;
-    let result = stage.open(plan, &desk, epoch, &mut crowd.sessions);
+    let result = stage.open(plan, &desk, clock, &mut crowd.sessions);
     let result = result.and_then(|()| {
         tell(Moment::Published);
         show(plan, &mut hall, &stage, &mut crowd, &mut tell)
@@ -268,13 +269,13 @@ impl Stage {
         &mut self,
         plan: &Plan,
         desk: &Desk,
-        epoch: Instant,
+        clock: Clock,
         sessions: &mut Vec<String>,
     ) -> Result<(), String> {
         for endpoint in &plan.publish {
             let local = local_address(endpoint.address()?);
             let publisher =
-                local.and_then(|local| Publisher::new(local, epoch, Film::new(&plan.program)));
+                local.and_then(|local| Publisher::new(local, clock, Film::new(&plan.program)));
             let publisher = publisher.map_err(|error| format!("a publisher: {error}"))?;
             let (session, answer) = desk.offer_at_once(endpoint, publisher.offer())?;
             sessions.extend(session);
