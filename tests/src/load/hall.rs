@@ -105,6 +105,8 @@ struct Seat {
     /// Packets until the next one that is opened.
     until_sample: u32,
     milestones: Milestones,
+    /// When media came last.
+    heard: Option<Instant>,
 }
 
 /// Microseconds up to a minute.
@@ -163,6 +165,7 @@ impl Hall {
             undecodable_since: None,
             until_sample: fastrand::u32(..self.watch.sampled),
             milestones: Milestones::default(),
+            heard: None,
         });
         Ok((number, offer))
     }
@@ -296,6 +299,21 @@ impl Hall {
         self.seats.iter().map(|seat| seat.milestones)
     }
 
+    /// When the last of those came that got connected.
+    pub(super) fn last_joined(&self) -> Option<Instant> {
+        let joined = |seat: &Seat| Some(seat.asked + seat.milestones.connected?);
+        self.seats.iter().filter_map(joined).max()
+    }
+
+    /// Viewers that have been connected, and that no media has come to since then.
+    pub(super) fn unheard(&self, since: Instant) -> usize {
+        let is_unheard = |seat: &&Seat| {
+            let heard = seat.heard;
+            seat.milestones.connected.is_some() && heard.is_none_or(|heard| heard < since)
+        };
+        self.seats.iter().filter(is_unheard).count()
+    }
+
     /// How many viewers are sent which codec, by the answers.
     pub(super) fn video(&self) -> BTreeMap<String, usize> {
         let mut viewers = BTreeMap::new();
@@ -357,6 +375,7 @@ impl Seat {
     /// Counts a datagram of media, and opens it if it is one of the sample. Whether it is to be thrown
     /// away.
     fn is_lost(&mut self, arrived: Instant, datagram: &[u8], watch: &mut Watch) -> bool {
+        self.heard = Some(arrived);
         watch.totals.packets += 1;
         watch.totals.bytes += datagram.len() as u64;
         if watch.loss > 0.0 && fastrand::f64() < watch.loss {

@@ -19,6 +19,9 @@ use crate::client::{Client, Options};
 /// Packets that are kept for those who ask for them again: three seconds.
 const SEND_BUFFER: usize = 1000;
 
+/// A server from which nothing came for so long is gone: it answers a binding request far more often.
+const SILENCE: Duration = Duration::from_secs(7);
+
 /// It looks so often whether it is to stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -43,6 +46,8 @@ pub(super) struct Publisher {
     poll: Poll,
     clock: Clock,
     film: Film,
+    /// When something came last.
+    heard: Instant,
 }
 
 impl Publisher {
@@ -60,6 +65,7 @@ impl Publisher {
             poll,
             clock,
             film,
+            heard: Instant::now(),
         })
     }
 
@@ -101,6 +107,9 @@ impl Publisher {
                 result => result?,
             }
             self.turn(&mut buffer);
+            if self.client.is_connected() && self.heard.elapsed() >= SILENCE {
+                break;
+            }
             if self.client.is_connected() {
                 published.connected.store(true, Ordering::Relaxed);
                 let asked = self.client.keyframe_requests.drain(..).count() as u64;
@@ -122,6 +131,7 @@ impl Publisher {
             match self.socket.recv_from(buffer) {
                 Ok((len, from)) => {
                     let contents = &buffer[..len];
+                    self.heard = now;
                     // A client takes no nonsense.
                     let local = self.client.local();
                     if Receive::new(Protocol::Udp, from, local, contents).is_ok() {
