@@ -211,7 +211,7 @@ mod linux {
             busy: report.own.busy,
             waited: share(after.1.saturating_sub(before.1)),
             delivered: report.totals.packets as f64 / due,
-            missed: report.missed,
+            missed: report.reception.missed,
             dropped: report.totals.dropped,
         }
     }

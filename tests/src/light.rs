@@ -31,7 +31,7 @@ use str0m::format::Codec;
 use str0m::media::{KeyframeRequestKind, MediaKind};
 
 use self::handshake::{Handshake, Step};
-use self::ice::Ice;
+use self::ice::{CONSENT, Ice};
 use self::rtcp::{Compound, Said};
 use self::sdp::Format;
 use self::source::Source;
@@ -345,6 +345,13 @@ impl Viewer {
     /// Does what is due, and writes the next datagram to send to the server into `buffer`, of
     /// [`BUFFER_LEN`] bytes. To be called until it returns `None`.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<usize> {
+        if self.ice().is_some_and(|ice| ice.is_expired(now)) {
+            self.phase = Phase::Ended(format!(
+                "the server has answered no binding request for {} s",
+                CONSENT.as_secs()
+            ));
+            return None;
+        }
         let check = self.ice_mut().and_then(|ice| ice.write(now, buffer));
         if check.is_some() {
             return check;

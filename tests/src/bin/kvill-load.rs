@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -12,8 +13,10 @@ use kvill_tests::load::film::Program;
 use kvill_tests::load::plot;
 use kvill_tests::load::recording::Recording;
 use kvill_tests::load::report::Report;
-use kvill_tests::load::run::{Moment, Plan, SAMPLED, run};
+use kvill_tests::load::run::{Moment, Plan, SAMPLED, run_and_show};
 use kvill_tests::load::signalling::Endpoint;
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 use str0m::format::Codec;
 
 const EXAMPLES: &str = "\
@@ -33,7 +36,10 @@ Examples:
       lose 2 % of what comes and ask for it again.
 
 Latency is told for each packet, from when it was published to when it came to this machine by the
-system's clock: neither the spreading of a frame nor the time that this program takes is in it.";
+system's clock: neither the spreading of a frame nor the time that this program takes is in it.
+
+Ctrl-C ends a run at once, with its report; a second one ends the program. The exit code is 0 if all
+viewers were connected, and they and the publishers stayed to the end; 1 if not, or if there was no run.";
 
 /// Puts load on a WHIP and WHEP server, and measures what arrives.
 ///
@@ -207,16 +213,31 @@ enum CodecName {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = arguments.plan().and_then(|plan| {
-        let report = run(&plan, |moment| say(&moment))?;
-        arguments.keep(&report)
+        watch_for_end(&plan.stop).map_err(|error| format!("the system: {error}"))?;
+        let mut kept = Ok(false);
+        run_and_show(
+            &plan,
+            |moment| say(&moment),
+            |report| kept = arguments.keep(&report).map(|()| report.is_complete()),
+        )?;
+        kept
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // The report says what.
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(io::stderr(), "kvill-load: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// By Ctrl-C the run ends, and by a second one the program.
+fn watch_for_end(stop: &Arc<AtomicBool>) -> io::Result<()> {
+    flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(stop))?;
+    flag::register(SIGINT, Arc::clone(stop))?;
+    Ok(())
 }
 
 /// A second's line, on standard error: standard output is for what it came to.
@@ -282,6 +303,7 @@ impl Arguments {
             patience: seconds("timeout", self.timeout)?,
             is_insecure: self.insecure,
             token: self.token.clone(),
+            stop: Arc::default(),
         })
     }
 
@@ -291,6 +313,25 @@ impl Arguments {
             let parse = |url: &String| Endpoint::parse(url, self.token.clone());
             urls.iter().map(parse).collect()
         };
+        if let Some(url) = self.stream.iter().find(|url| url.contains(['?', '#'])) {
+            return Err(format!(
+                "{url}: /whip and /whep cannot be put behind a query or a fragment: give whole URLs by \
+                 --whip and --whep"
+            ));
+        }
+        if !self.whip.is_empty() && self.publishers == 0 {
+            return Err(
+                "--publishers 0 has nobody publish, and --whip says where: leave one out"
+                    .to_owned(),
+            );
+        }
+        if !self.whip.is_empty() && self.publishers > 1 {
+            return Err(format!(
+                "--publishers {} makes URLs of streams: where --whip is given, give it once for each \
+                 publisher",
+                self.publishers
+            ));
+        }
         let mut streams = self.stream.clone();
         for number in 2..=self.publishers {
             let more = |url: &String| format!("{}-{number}", url.trim_end_matches('/'));

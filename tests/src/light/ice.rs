@@ -16,6 +16,14 @@ const PACE: Duration = Duration::from_millis(50);
 /// How often the viewer shows that it is there, as browsers do.
 const INTERVAL: Duration = Duration::from_millis(2500);
 
+/// When a request on the way that works is sent again, if it went unanswered: a lost one is no sign of
+/// anything.
+const RENEWAL: Duration = Duration::from_millis(500);
+
+/// A server that has answered no request for so long is gone. RFC 7675 §5.1 has 30 s at most: a shorter
+/// time shows a dead server in a shorter run, and takes a frozen one for dead.
+pub(super) const CONSENT: Duration = Duration::from_secs(5);
+
 /// The priority of a host candidate (RFC 8445 §5.1.2.1).
 const PRIORITY: u32 = 0x7e00_00ff;
 
@@ -48,6 +56,8 @@ pub(super) struct Ice {
     question: Option<(TransId, SocketAddr, Instant)>,
     next: Instant,
     rtt: Option<Duration>,
+    /// When the first request was sent of those that went unanswered, on the way that works.
+    unanswered_since: Option<Instant>,
 }
 
 /// An address of the server, and the last request to it while that is not answered.
@@ -82,7 +92,15 @@ impl Ice {
             question: None,
             next: now,
             rtt: None,
+            unanswered_since: None,
         }
+    }
+
+    /// Whether the server has answered before, and does not any more: the viewer may not send to it
+    /// (RFC 7675 §5.1).
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        let since = self.unanswered_since;
+        since.is_some_and(|since| now >= since + CONSENT)
     }
 
     /// Where what was written last is to be sent.
@@ -131,13 +149,17 @@ impl Ice {
             return None;
         }
         let pause = match (self.found, self.ways.len()) {
-            (Some(_), _) => INTERVAL,
+            // A server that is farther away has its time to answer.
+            (Some(_), _) => self.rtt.map_or(RENEWAL, |rtt| RENEWAL.max(2 * rtt)),
             (None, 0 | 1) => RETRY,
             (None, _) => PACE,
         };
         self.next = now + pause;
         let way = match self.found {
-            Some(found) => self.ways.iter_mut().find(|way| way.server == found)?,
+            Some(found) => {
+                self.unanswered_since.get_or_insert(now);
+                self.ways.iter_mut().find(|way| way.server == found)?
+            }
             None => {
                 let turn = self.turn.checked_rem(self.ways.len())?;
                 self.turn = turn + 1;
@@ -173,8 +195,9 @@ impl Ice {
             return false;
         }
         let asked = way.asked.take();
-        if self.found.is_none() {
-            self.found = Some(way.server);
+        let found = *self.found.get_or_insert(way.server);
+        if found == way.server {
+            self.unanswered_since = None;
             self.next = now + INTERVAL;
         }
         self.rtt = asked.map(|(_, sent)| now.saturating_duration_since(sent));
@@ -234,6 +257,34 @@ mod tests {
         assert_eq!(ice.next(), now + 2 * PACE + INTERVAL);
         ice.write(ice.next(), &mut request).unwrap();
         assert_eq!(ice.destination(), servers[1]);
+    }
+
+    #[test]
+    fn a_server_that_answers_no_more_is_gone_and_a_lost_answer_is_nothing() {
+        let server = SocketAddr::from(([192, 0, 2, 1], 8189));
+        let now = Instant::now();
+        let mut ice = Ice::new(now, &[server], "x:light".to_owned(), SERVER.to_owned());
+        let (mut request, mut answer) = ([0; 500], [0; 500]);
+        // Every third request is answered.
+        for asked in 0..9 {
+            let at = ice.next();
+            let len = ice.write(at, &mut request).unwrap();
+            assert!(!ice.is_expired(at));
+            if asked % 3 == 0 {
+                let answer_len = reply(&mut answer, &request[..len]);
+                assert!(ice.handle(at, server, &answer[..answer_len]));
+            }
+        }
+        let len = ice.write(ice.next(), &mut request).unwrap();
+        let answer_len = reply(&mut answer, &request[..len]);
+        assert!(ice.handle(now, server, &answer[..answer_len]));
+        let since = ice.next();
+        let mut asked = 0;
+        while !ice.is_expired(ice.next()) {
+            ice.write(ice.next(), &mut request).unwrap();
+            asked += 1;
+        }
+        assert_eq!((ice.next() - since, asked), (CONSENT, 10));
     }
 
     #[test]

@@ -31,12 +31,16 @@ pub struct Reception {
     pub packets: u64,
     /// Packets that were not there when one after them came.
     pub missed: u64,
-    /// Of these, those that came within [`IN_TIME`], repaired or only late.
+    /// Of these, those that came within [`IN_TIME`], repaired or only overtaken.
     pub in_time: u64,
+    /// Of those in time, those that came before they were asked for: they were only overtaken.
+    pub overtaken: u64,
     /// Those that came after that.
     pub late: u64,
     /// Those that were given up.
     pub lost: u64,
+    /// Those that may still come: `missed` is the sum of these, `in_time`, `late` and `lost`.
+    pub pending: u64,
     /// Packets of the source of repairs.
     pub repairs: u64,
     /// Packets that came though they were not missing, again or too late.
@@ -53,11 +57,31 @@ impl Reception {
             packets: self.packets + other.packets,
             missed: self.missed + other.missed,
             in_time: self.in_time + other.in_time,
+            overtaken: self.overtaken + other.overtaken,
             late: self.late + other.late,
             lost: self.lost + other.lost,
+            pending: self.pending + other.pending,
             repairs: self.repairs + other.repairs,
             needless: self.needless + other.needless,
             asked: self.asked + other.asked,
+        }
+    }
+
+    /// What came of it after it was `before`. What was missing then counts as missed since, for what
+    /// becomes of it is counted.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            packets: self.packets - before.packets,
+            missed: self.missed - before.missed + before.pending,
+            in_time: self.in_time - before.in_time,
+            overtaken: self.overtaken - before.overtaken,
+            late: self.late - before.late,
+            lost: self.lost - before.lost,
+            pending: self.pending,
+            repairs: self.repairs - before.repairs,
+            needless: self.needless - before.needless,
+            asked: self.asked - before.asked,
         }
     }
 }
@@ -85,6 +109,7 @@ struct Missing {
     sequence: u64,
     since: Instant,
     ask_at: Instant,
+    was_asked: bool,
 }
 
 impl Source {
@@ -121,7 +146,10 @@ impl Source {
     }
 
     pub(super) fn reception(&self) -> Reception {
-        self.reception
+        Reception {
+            pending: self.missing.len() as u64,
+            ..self.reception
+        }
     }
 
     /// The sequence number of the newest packet.
@@ -179,6 +207,7 @@ impl Source {
             sequence,
             since: now,
             ask_at,
+            was_asked: false,
         });
         self.next_ask.get_or_insert(ask_at);
     }
@@ -191,6 +220,7 @@ impl Source {
         };
         if now.saturating_duration_since(missing.since) <= IN_TIME {
             self.reception.in_time += 1;
+            self.reception.overtaken += u64::from(!missing.was_asked);
         } else {
             self.reception.late += 1;
         }
@@ -215,6 +245,7 @@ impl Source {
             if !asked.add(low(missing.sequence)) {
                 break;
             }
+            missing.was_asked = true;
             missing.ask_at = now + rtt + SLACK;
             self.reception.asked += 1;
         }
@@ -333,7 +364,23 @@ mod tests {
         let reception = source.reception();
         assert_eq!((reception.missed, reception.in_time), (29, 2));
         assert_eq!((reception.late, reception.lost), (26, 1));
+        assert_eq!(reception.overtaken, 0);
         assert_eq!(source.next_ask(), None);
+    }
+
+    #[test]
+    fn what_becomes_of_missed_packets_adds_up_from_any_moment_on() {
+        let now = Instant::now();
+        let mut source = source(now, [0, 3, 2]);
+        let before = source.reception();
+        assert_eq!((before.missed, before.overtaken, before.pending), (2, 1, 1));
+        source.on_packet(now, 6);
+        source.ask(now + OVERTAKEN, RTT);
+        source.on_repair(now + RTT, 0, 1);
+        let since = source.reception().since(before);
+        assert_eq!((since.missed, since.overtaken), (3, 0));
+        assert_eq!((since.in_time, since.late, since.lost), (1, 0, 0));
+        assert_eq!(since.pending, 2);
     }
 
     #[test]

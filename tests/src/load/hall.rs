@@ -16,7 +16,7 @@ use str0m::media::{KeyframeRequestKind, MediaKind};
 use super::keyframe;
 use super::report::Quantiles;
 use super::socket::{Room, Socket};
-use super::stamp;
+use super::stamp::Clock;
 use crate::light::{self, BUFFER_LEN, PACKET_LEN_MAX, Reception};
 
 /// How long a viewer waits for a keyframe before it asks for one, from its first packet on: servers have
@@ -75,7 +75,7 @@ pub(super) struct Hall {
 /// What is counted and measured of all viewers.
 #[derive(Debug)]
 struct Watch {
-    epoch: Instant,
+    clock: Clock,
     /// The share of received datagrams of media that is thrown away.
     loss: f64,
     /// Of the packets of a viewer that has seen a keyframe one in so many is opened.
@@ -105,6 +105,8 @@ struct Seat {
     /// Packets until the next one that is opened.
     until_sample: u32,
     milestones: Milestones,
+    /// When media came last.
+    heard: Option<Instant>,
 }
 
 /// Microseconds up to a minute.
@@ -113,8 +115,8 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Hall {
-    /// An empty one. Stamps of published packets count from `epoch`.
-    pub(super) fn new(epoch: Instant, loss: f64, sampled: u32) -> io::Result<Self> {
+    /// An empty one, for packets that are stamped by `clock`.
+    pub(super) fn new(clock: Clock, loss: f64, sampled: u32) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
@@ -122,9 +124,9 @@ impl Hall {
             wakes: BTreeSet::new(),
             room: Room::default(),
             send: vec![0; BUFFER_LEN],
-            clock_set: epoch,
+            clock_set: Instant::now(),
             watch: Watch {
-                epoch,
+                clock,
                 loss,
                 sampled: sampled.max(1),
                 totals: Totals::default(),
@@ -163,6 +165,7 @@ impl Hall {
             undecodable_since: None,
             until_sample: fastrand::u32(..self.watch.sampled),
             milestones: Milestones::default(),
+            heard: None,
         });
         Ok((number, offer))
     }
@@ -296,6 +299,21 @@ impl Hall {
         self.seats.iter().map(|seat| seat.milestones)
     }
 
+    /// When the last of those came that got connected.
+    pub(super) fn last_joined(&self) -> Option<Instant> {
+        let joined = |seat: &Seat| Some(seat.asked + seat.milestones.connected?);
+        self.seats.iter().filter_map(joined).max()
+    }
+
+    /// Viewers that have been connected, and that no media has come to since then.
+    pub(super) fn unheard(&self, since: Instant) -> usize {
+        let is_unheard = |seat: &&Seat| {
+            let heard = seat.heard;
+            seat.milestones.connected.is_some() && heard.is_none_or(|heard| heard < since)
+        };
+        self.seats.iter().filter(is_unheard).count()
+    }
+
     /// How many viewers are sent which codec, by the answers.
     pub(super) fn video(&self) -> BTreeMap<String, usize> {
         let mut viewers = BTreeMap::new();
@@ -357,6 +375,7 @@ impl Seat {
     /// Counts a datagram of media, and opens it if it is one of the sample. Whether it is to be thrown
     /// away.
     fn is_lost(&mut self, arrived: Instant, datagram: &[u8], watch: &mut Watch) -> bool {
+        self.heard = Some(arrived);
         watch.totals.packets += 1;
         watch.totals.bytes += datagram.len() as u64;
         if watch.loss > 0.0 && fastrand::f64() < watch.loss {
@@ -404,7 +423,7 @@ impl Seat {
             return;
         }
         watch.totals.opened[0] += 1;
-        if let Some(published) = stamp::read(payload, watch.epoch) {
+        if let Some(published) = watch.clock.read(payload) {
             watch.totals.opened[1] += 1;
             let took = arrived.saturating_duration_since(published);
             watch.latency.saturating_record(micros(took));

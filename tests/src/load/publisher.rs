@@ -13,11 +13,14 @@ use str0m::format::Codec;
 use str0m::net::{Protocol, Receive};
 
 use super::film::{Due, Film};
-use super::stamp;
+use super::stamp::Clock;
 use crate::client::{Client, Options};
 
 /// Packets that are kept for those who ask for them again: three seconds.
 const SEND_BUFFER: usize = 1000;
+
+/// A server from which nothing came for so long is gone: it answers a binding request far more often.
+const SILENCE: Duration = Duration::from_secs(7);
 
 /// It looks so often whether it is to stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
@@ -41,13 +44,15 @@ pub(super) struct Publisher {
     client: Client,
     socket: UdpSocket,
     poll: Poll,
-    epoch: Instant,
+    clock: Clock,
     film: Film,
+    /// When something came last.
+    heard: Instant,
 }
 
 impl Publisher {
     /// One at an address from which the server is reached.
-    pub(super) fn new(local: IpAddr, epoch: Instant, film: Film) -> io::Result<Self> {
+    pub(super) fn new(local: IpAddr, clock: Clock, film: Film) -> io::Result<Self> {
         let mut socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
         let poll = Poll::new()?;
         let registry = poll.registry();
@@ -58,8 +63,9 @@ impl Publisher {
             client,
             socket,
             poll,
-            epoch,
+            clock,
             film,
+            heard: Instant::now(),
         })
     }
 
@@ -101,6 +107,9 @@ impl Publisher {
                 result => result?,
             }
             self.turn(&mut buffer);
+            if self.client.is_connected() && self.heard.elapsed() >= SILENCE {
+                break;
+            }
             if self.client.is_connected() {
                 published.connected.store(true, Ordering::Relaxed);
                 let asked = self.client.keyframe_requests.drain(..).count() as u64;
@@ -122,6 +131,7 @@ impl Publisher {
             match self.socket.recv_from(buffer) {
                 Ok((len, from)) => {
                     let contents = &buffer[..len];
+                    self.heard = now;
                     // A client takes no nonsense.
                     let local = self.client.local();
                     if Receive::new(Protocol::Udp, from, local, contents).is_ok() {
@@ -157,7 +167,7 @@ impl Publisher {
             let now = Instant::now();
             if is_stamped {
                 let mut payload = packet.payload.to_vec();
-                stamp::write(&mut payload, self.epoch, now);
+                self.clock.write(&mut payload, now);
                 packet.payload = payload.into();
             }
             self.client.write(now, kind, [&packet]);

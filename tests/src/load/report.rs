@@ -13,6 +13,9 @@ use crate::light::Reception;
 /// Trains that waited longer than this for the program, 99 % of the time less: then it measures itself.
 const LAG_MAX: Duration = Duration::from_millis(10);
 
+/// The share of packets that is to come: some are on their way at both ends of a run.
+const SHARE_MIN: f64 = 0.9;
+
 /// The share of a core that the loop of the viewers may be busy.
 const BUSY_MAX: f64 = 0.9;
 
@@ -46,7 +49,7 @@ impl Display for Second {
         });
         write!(
             f,
-            "{:4} s  {:6} viewers  {:4} failed  {:8} packets/s  {:8.1} Mbit/s  {:6} lost  {latency:>9}  \
+            "{:4} s  {:6} viewers  {:4} failed  {:8} packets/s  {:8.1} Mbit/s  {:6} lost so far  {latency:>9}  \
              {:3.0} % busy",
             self.at.as_secs(),
             self.connected,
@@ -124,7 +127,11 @@ pub struct Report {
     pub publishers: usize,
     /// Viewers that were to join.
     pub wanted: usize,
-    /// From the first offer until the last viewer was connected, or given up.
+    /// Places where viewers watch.
+    pub streams: usize,
+    /// What was to be done, as JSON.
+    pub plan: Value,
+    /// From the first offer until the last viewer was connected of those that got so far.
     pub joining: Duration,
     /// What each viewer has seen.
     pub milestones: Vec<Milestones>,
@@ -140,10 +147,13 @@ pub struct Report {
     pub keyframes_asked: u64,
     /// What came while watched; `connected` is how many were there at the end.
     pub totals: Totals,
-    /// How the streams arrived at all viewers together, from their beginning.
+    /// How the streams arrived at all viewers together, while watched.
     pub reception: Reception,
-    /// Packets that were missed while watched, whether they were repaired or not.
-    pub missed: u64,
+    /// Of the packets that viewers were to get while watched, the share that came, without repairs.
+    /// `None`: it is not known how many those were.
+    pub share: Option<f64>,
+    /// Viewers that got connected, and nothing for the last two seconds.
+    pub unheard: usize,
     /// From a packet's publication to its arrival, of a sample, while watched. `None`: nothing that
     /// came had a time in it.
     pub latency: Option<Quantiles>,
@@ -159,6 +169,13 @@ impl Report {
     pub fn connected(&self) -> usize {
         let connected = self.milestones.iter().filter(|m| m.connected.is_some());
         connected.count()
+    }
+
+    /// All viewers were connected, and they and the publishers stayed to the end.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let is_full = self.connected() == self.wanted && self.totals.connected == self.wanted;
+        is_full && self.failures.is_empty()
     }
 
     /// Viewers that were connected, per second of joining.
@@ -195,6 +212,20 @@ impl Report {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(share) = self.share.filter(|share| *share < SHARE_MIN) {
+            warnings.push(format!(
+                "of what was published {:.0} % came: look at the server's log, and at what the machine \
+                 has to do beside",
+                share * 100.0
+            ));
+        }
+        // Nothing is what a silent publisher's viewers get.
+        if self.unheard > 0 && (self.publishers == 0 || self.published > 0) {
+            warnings.push(format!(
+                "nothing came to {} viewers at the end of the run: is the server there?",
+                self.unheard
+            ));
+        }
         let dropped = self.totals.dropped;
         if dropped > 0 {
             warnings.push(format!(
@@ -230,14 +261,18 @@ impl Report {
             .map(|(why, count)| json!({ "why": why, "count": count }))
             .collect();
         json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "plan": self.plan,
             "publishers": self.publishers,
             "viewers": {
                 "wanted": self.wanted,
                 "connected": self.connected(),
                 "connected_at_end": totals.connected,
+                "nothing_at_end": self.unheard,
                 "failures": failures,
             },
             "video": self.video,
+            "joining_s": self.joining.as_secs_f64(),
             "joins_per_second": self.joins_per_second(),
             "connected_ms": of(|m| m.connected),
             "first_packet_ms": of(|m| m.packet),
@@ -246,19 +281,21 @@ impl Report {
             "packets": {
                 "published": self.published,
                 "delivered": totals.packets,
+                "share": self.share,
                 "thrown_away": totals.thrown,
                 "dropped_here": totals.dropped,
                 "receives": totals.receives,
                 "missed": reception.missed,
-                "missed_while_watched": self.missed,
-                "repaired_in_time": reception.in_time,
+                "overtaken": reception.overtaken,
+                "repaired_in_time": reception.in_time - reception.overtaken,
                 "late": reception.late,
                 "lost": reception.lost,
+                "still_missing": reception.pending,
                 "repairs": reception.repairs,
                 "needless": reception.needless,
                 "asked": reception.asked,
             },
-            "keyframes_asked": self.keyframes_asked,
+            "keyframes_asked_in_whole_run": self.keyframes_asked,
             "bits_per_second": self.bits_per_second(),
             "latency_ms": self.latency.map(|latency| latency.json()),
             "latency_sample": { "opened": totals.opened[0], "with_time": totals.opened[1] },
@@ -279,10 +316,10 @@ fn second(second: &Second) -> Value {
     json!({
         "at_s": second.at.as_secs_f64(),
         "connected": second.connected,
-        "failed": second.failed,
+        "failed_so_far": second.failed,
         "packets": second.packets,
         "bits": second.bits,
-        "lost": second.lost,
+        "lost_so_far": second.lost,
         "latency_ms": second.latency.map(|latency| latency.json()),
         "busy": second.busy,
     })

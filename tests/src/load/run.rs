@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use str0m::format::Codec;
 use ureq::http::Uri;
 
@@ -16,6 +17,8 @@ use super::own;
 use super::publisher::{Published, Publisher, local_address};
 use super::report::{Quantiles, Report, Second};
 use super::signalling::{Desk, Endpoint, in_line};
+use super::stamp::Clock;
+use crate::light::Reception;
 
 /// Of the packets of a viewer one in so many is opened, if nothing else is said.
 pub const SAMPLED: u32 = 101;
@@ -28,6 +31,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Between two looks at all viewers, for those whose session is over.
 const GIVE_UP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long it may take to end all sessions.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Viewers to which nothing came for so long at the end are told of.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -61,6 +70,8 @@ pub struct Plan {
     pub is_insecure: bool,
     /// Sent as `Authorization: Bearer` when sessions are ended.
     pub token: Option<String>,
+    /// Set when the run is to end at once.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Plan {
@@ -85,6 +96,44 @@ impl Plan {
             patience: Duration::from_secs(10),
             is_insecure: false,
             token: None,
+            stop: Arc::default(),
+        })
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn json(&self) -> Value {
+        let urls = |endpoints: &[Endpoint]| -> Vec<_> {
+            let urls = endpoints.iter().map(|endpoint| endpoint.uri().to_string());
+            urls.collect()
+        };
+        let codecs: Vec<_> = self.codecs.iter().map(Codec::to_string).collect();
+        let (rate, program) = (self.join_rate, &self.program);
+        json!({
+            "whip": urls(&self.publish),
+            "whep": urls(&self.watch),
+            "program": {
+                "codec": program.codec.to_string(),
+                "frames_per_second": program.frame_rate,
+                "frame_packets": program.frame_packets,
+                "keyframe_packets": program.keyframe_packets,
+                "packet_bytes": program.packet_len,
+                "keyframe_interval_s": program.keyframe_interval.as_secs_f64(),
+                "spread": program.spread,
+                "silent": program.is_silent,
+                "recorded": program.recording.is_some(),
+            },
+            "viewers": self.viewers,
+            "codecs": codecs,
+            "joins_per_second": rate.is_finite().then_some(rate),
+            "offers": self.offers,
+            "settling_s": self.settling.as_secs_f64(),
+            "duration_s": self.duration.as_secs_f64(),
+            "opened_one_in": self.sampled,
+            "loss": self.loss,
+            "timeout_s": self.patience.as_secs_f64(),
         })
     }
 }
@@ -102,15 +151,30 @@ pub enum Moment<'a> {
     Watched,
 }
 
-/// Makes a run.
+/// Makes a run, as [`run_and_show`] does.
+///
+/// # Errors
+/// As there.
+pub fn run(plan: &Plan, tell: impl FnMut(Moment<'_>)) -> Result<Report, String> {
+    let mut kept = None;
+    run_and_show(plan, tell, |report| kept = Some(report))?;
+    kept.ok_or_else(|| "there was no run".to_owned())
+}
+
+/// Makes a run. Its report is shown before sessions are ended, which a server that does not respond
+/// would keep from everybody.
 ///
 /// # Errors
 /// A publisher does not get through; no viewer does; or the system refuses something.
-pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, String> {
+pub fn run_and_show(
+    plan: &Plan,
+    mut tell: impl FnMut(Moment<'_>),
+    show_report: impl FnOnce(Report),
+) -> Result<(), String> {
     check_files(plan.viewers)?;
-    let epoch = Instant::now();
+    let clock = Clock::new(Instant::now());
     let system = |error: std::io::Error| format!("the system: {error}");
-    let mut hall = Hall::new(epoch, plan.loss, plan.sampled).map_err(system)?;
+    let mut hall = Hall::new(clock, plan.loss, plan.sampled).map_err(system)?;
     let waker = hall.waker().map_err(system)?;
     let wake = move || {
         // Fails only where the hall is gone.
@@ -121,16 +185,17 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(Moment<'_>)) -> Result<Report, Stri
     let desk = desk.map_err(system)?;
     let mut stage = Stage::default();
     let mut crowd = Crowd::new(plan, &desk)?;
-    let result = stage.open(plan, &desk, epoch, &mut crowd.sessions);
+    let result = stage.open(plan, &desk, clock, &mut crowd.sessions);
     let result = result.and_then(|()| {
         tell(Moment::Published);
         show(plan, &mut hall, &stage, &mut crowd, &mut tell)
     });
+    let result = result.map(show_report);
     stage.close();
     for session in std::mem::take(&mut crowd.sessions) {
         desk.delete(session, plan.token.clone());
     }
-    desk.close();
+    desk.close(Instant::now() + FAREWELL);
     result
 }
 
@@ -158,7 +223,9 @@ fn show(
     crowd.started = started;
     let mut report = Report {
         publishers: plan.publish.len(),
+        streams: plan.watch.len(),
         wanted: plan.viewers,
+        plan: plan.json(),
         ..Report::default()
     };
     let mut seconds = Seconds::new(started);
@@ -168,7 +235,12 @@ fn show(
         crowd.ask(now, hall)?;
         crowd.take_answers(hall);
         crowd.give_up(now, hall);
-        stage.check(watch.is_some())?;
+        if stage.ended() > 0 && watch.is_none() {
+            return Err(
+                "a publisher's session ended while viewers joined: look at the server's log"
+                    .to_owned(),
+            );
+        }
         let until = seconds.next.min(now + LOOK_INTERVAL);
         hall.turn(until).map_err(|error| error.to_string())?;
         let now = Instant::now();
@@ -177,10 +249,9 @@ fn show(
         }
         if joined.is_none() && crowd.is_in(hall) {
             joined = Some(now);
-            report.joining = now - started;
         }
         match &watch {
-            None if joined.is_some_and(|at| now >= at + plan.settling) => {
+            None if plan.is_stopped() || joined.is_some_and(|at| now >= at + plan.settling) => {
                 if hall.totals().connected == 0 && plan.viewers > 0 {
                     return Err(crowd.complaint());
                 }
@@ -189,7 +260,11 @@ fn show(
                 seconds.slept = Duration::ZERO;
                 watch = Some(Watch::begin(hall, stage));
             }
-            Some(begun) if now >= begun.since + plan.duration => {
+            Some(begun)
+                if now >= begun.since + plan.duration
+                    || plan.is_stopped()
+                    || is_deserted(plan, hall, stage) =>
+            {
                 tell(Moment::Watched);
                 begun.end(now, hall, stage, &mut report);
                 break;
@@ -197,20 +272,35 @@ fn show(
             _ => {}
         }
     }
+    crowd.next_give_up = started;
+    crowd.give_up(Instant::now(), hall);
     report.milestones = hall.milestones().collect();
     report.video = hall.video();
-    report.reception = hall.reception();
+    let joined = hall.last_joined();
+    report.joining = joined.map_or(Duration::ZERO, |at| at.saturating_duration_since(started));
     report.keyframes_asked = stage.sum(|published| &published.keyframes_asked);
     report.failures = std::mem::take(&mut crowd.failures).into_iter().collect();
+    if stage.ended() > 0 {
+        let why = "a publisher's session ended: the server closed it, or answers no more";
+        report.failures.push((why.to_owned(), stage.ended()));
+    }
     report.seconds = seconds.all;
     Ok(report)
+}
+
+/// Nobody is there any more: there is nothing left to measure.
+fn is_deserted(plan: &Plan, hall: &Hall, stage: &Stage) -> bool {
+    match plan.viewers {
+        0 => !plan.publish.is_empty() && stage.ended() == plan.publish.len(),
+        _ => hall.totals().connected == 0,
+    }
 }
 
 /// What there was when watching began.
 struct Watch {
     since: Instant,
     totals: Totals,
-    missed: u64,
+    reception: Reception,
     published: u64,
     cpu: Option<Duration>,
     viewers_cpu: Option<Duration>,
@@ -221,7 +311,7 @@ impl Watch {
         Self {
             since: Instant::now(),
             totals: hall.totals(),
-            missed: hall.reception().missed,
+            reception: hall.reception(),
             published: stage.sum(|published| &published.packets),
             cpu: own::process_cpu(),
             viewers_cpu: own::thread_cpu(),
@@ -244,7 +334,16 @@ impl Watch {
             receives: after.receives - before.receives,
             opened: after.opened,
         };
-        report.missed = hall.reception().missed - self.missed;
+        report.reception = hall.reception().since(self.reception);
+        let silence = SILENCE.min(report.watched);
+        report.unheard = hall.unheard(now.checked_sub(silence).unwrap_or(now));
+        // Each viewer watches one of the publishers, if those are all who publish there.
+        let (publishers, streams) = (report.publishers, report.streams);
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let due = report.published as f64 * before.connected as f64 / publishers.max(1) as f64;
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let came = (report.totals.packets - report.reception.repairs) as f64;
+        report.share = (publishers == streams && due > 0.0).then(|| came / due);
         report.latency = Quantiles::of_micros(hall.latency());
         report.own.cpu = since(self.cpu, own::process_cpu());
         report.own.viewers_cpu = since(self.viewers_cpu, own::thread_cpu());
@@ -268,13 +367,13 @@ impl Stage {
         &mut self,
         plan: &Plan,
         desk: &Desk,
-        epoch: Instant,
+        clock: Clock,
         sessions: &mut Vec<String>,
     ) -> Result<(), String> {
         for endpoint in &plan.publish {
             let local = local_address(endpoint.address()?);
             let publisher =
-                local.and_then(|local| Publisher::new(local, epoch, Film::new(&plan.program)));
+                local.and_then(|local| Publisher::new(local, clock, Film::new(&plan.program)));
             let publisher = publisher.map_err(|error| format!("a publisher: {error}"))?;
             let (session, answer) = desk.offer_at_once(endpoint, publisher.offer())?;
             sessions.extend(session);
@@ -289,6 +388,9 @@ impl Stage {
         let end = Instant::now() + plan.patience;
         let is_through = |one: &Arc<Published>| one.connected.load(Ordering::Relaxed);
         while !self.publishers.iter().all(is_through) {
+            if plan.is_stopped() {
+                return Err("ended before all publishers were connected".to_owned());
+            }
             if Instant::now() >= end {
                 let waiting = self.publishers.iter().position(|one| !is_through(one));
                 let uri = waiting.map(|which| plan.publish[which].uri());
@@ -304,16 +406,10 @@ impl Stage {
         Ok(())
     }
 
-    /// A publisher whose session is over makes a run worthless.
-    fn check(&self, is_watching: bool) -> Result<(), String> {
-        let is_over = |one: &Arc<Published>| one.closed.load(Ordering::Relaxed);
-        match self.publishers.iter().any(is_over) {
-            true => Err(format!(
-                "the server ended a publisher's session while viewers {}: look at its log",
-                if is_watching { "watched" } else { "joined" }
-            )),
-            false => Ok(()),
-        }
+    /// Publishers whose session is over.
+    fn ended(&self) -> usize {
+        let is_over = |one: &&Arc<Published>| one.closed.load(Ordering::Relaxed);
+        self.publishers.iter().filter(is_over).count()
     }
 
     fn sum(&self, of: impl Fn(&Published) -> &std::sync::atomic::AtomicU64) -> u64 {
@@ -428,6 +524,9 @@ impl<'a> Crowd<'a> {
 
     /// Why nobody came.
     fn complaint(&self) -> String {
+        if self.failures.is_empty() {
+            return "the run ended before a viewer was connected".to_owned();
+        }
         let reasons = self.failures.iter();
         let reasons: Vec<_> = reasons.map(|(why, n)| format!("{n} × {why}")).collect();
         format!("no viewer got through: {}", reasons.join("; "))

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ const STREAM_TIME: Duration = Duration::from_secs(5);
 
 /// Between two looks whether it can.
 const STREAM_POLL: Duration = Duration::from_millis(100);
+
+/// How long it may take to end a session while others still join.
+const DELETE_TIME: Duration = Duration::from_secs(2);
 
 /// How much of a refusal is shown.
 const REFUSAL_LEN_MAX: usize = 300;
@@ -59,7 +62,11 @@ pub(super) struct Desk {
     answers: Receiver<Answered>,
     threads: Vec<thread::JoinHandle<()>>,
     agent: Agent,
+    closing: Closing,
 }
+
+/// No offers are sent any more, and sessions are ended until then.
+type Closing = Arc<Mutex<Option<Instant>>>;
 
 impl Endpoint {
     /// Reads a URL of `http` or `https`. A token is sent as `Authorization: Bearer`.
@@ -122,19 +129,23 @@ impl Desk {
         let (tasks, queue) = mpsc::channel();
         let (answers_in, answers) = mpsc::channel();
         let (queue, wake) = (Arc::new(Mutex::new(queue)), Arc::new(wake));
-        let mut running = Vec::new();
+        let (mut running, closing) = (Vec::new(), Closing::default());
         for _ in 0..threads {
             let (queue, agent) = (Arc::clone(&queue), agent.clone());
             let (answers, wake) = (answers_in.clone(), Arc::clone(&wake));
+            let closing = Arc::clone(&closing);
             let thread = thread::Builder::new().name("offers".to_owned());
             running
-                .push(thread.spawn(move || work(&queue, &agent, is_expected, &answers, &*wake))?);
+                .push(thread.spawn(move || {
+                    work(&queue, &agent, is_expected, &closing, &answers, &*wake)
+                })?);
         }
         Ok(Self {
             tasks,
             answers,
             threads: running,
             agent,
+            closing,
         })
     }
 
@@ -162,9 +173,20 @@ impl Desk {
         self.queue(Task::Delete(session, token));
     }
 
-    /// Waits until all is done.
-    pub(super) fn close(self) {
+    /// Waits until all sessions are ended, no longer than until `deadline`.
+    pub(super) fn close(self, deadline: Instant) {
+        *self.closing.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
         drop(self.tasks);
+        // The last thread that ends takes its end of the channel along.
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.answers.recv_timeout(left) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                // A server that does not respond keeps nobody.
+                Err(RecvTimeoutError::Timeout) => return,
+            }
+        }
         for thread in self.threads {
             // One that has panicked has said so.
             let _ = thread.join();
@@ -181,16 +203,20 @@ fn work(
     queue: &Mutex<Receiver<Task>>,
     agent: &Agent,
     is_expected: bool,
+    closing: &Closing,
     answers: &Sender<Answered>,
     wake: &dyn Fn(),
 ) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    let closing = || *closing.lock().unwrap_or_else(PoisonError::into_inner);
     while let Ok(task) = next() {
         match task {
+            Task::Offer(..) if closing().is_some() => {}
             Task::Offer(who, endpoint, offer) => {
                 let asked = Instant::now();
                 let mut result = post(agent, &endpoint, &offer);
                 while is_expected
+                    && closing().is_none()
                     && asked.elapsed() < STREAM_TIME
                     && matches!(
                         result,
@@ -209,7 +235,12 @@ fn work(
                 wake();
             }
             Task::Delete(session, token) => {
-                let mut request = agent.delete(&session);
+                let left = closing().map(|end| end.saturating_duration_since(Instant::now()));
+                if left.is_some_and(|left| left.is_zero()) {
+                    continue;
+                }
+                let config = agent.delete(&session).config();
+                let mut request = config.timeout_global(left.or(Some(DELETE_TIME))).build();
                 if let Some(token) = token {
                     request = request.header("Authorization", format!("Bearer {token}"));
                 }

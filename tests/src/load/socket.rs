@@ -17,6 +17,9 @@ use socket2::SockRef;
 /// grant less.
 const KERNEL_BUFFER_LEN: usize = 1 << 20;
 
+/// More of them find a moment without an interruption on a busier machine.
+const CLOCK_LOOKS: usize = 5;
+
 /// The largest train.
 const TRAIN_LEN_MAX: usize = 64 * 1024;
 
@@ -62,7 +65,7 @@ impl Default for Room {
             train: vec![0; TRAIN_LEN_MAX],
             #[cfg(target_os = "linux")]
             told: linux::told(),
-            clock: (SystemTime::now(), Instant::now()),
+            clock: clocks(),
         }
     }
 }
@@ -70,8 +73,25 @@ impl Default for Room {
 impl Room {
     /// Looks at both clocks again: that of the system may be set while the program runs.
     pub(super) fn set_clock(&mut self) {
-        self.clock = (SystemTime::now(), Instant::now());
+        self.clock = clocks();
     }
+}
+
+/// Both clocks at once, as nearly as can be: of several looks the one that took the shortest time, for
+/// a program may lose its core between two of them.
+fn clocks() -> (SystemTime, Instant) {
+    let look = || {
+        let (before, system) = (Instant::now(), SystemTime::now());
+        let took = before.elapsed();
+        (took, (system, before + took / 2))
+    };
+    let first = look();
+    let looks = std::iter::repeat_with(look).take(CLOCK_LOOKS - 1);
+    let closest = looks.fold(
+        first,
+        |best, look| if look.0 < best.0 { look } else { best },
+    );
+    closest.1
 }
 
 impl Socket {
@@ -196,7 +216,7 @@ mod linux {
 mod tests {
     use std::time::Duration;
 
-    use mio::Poll;
+    use mio::{Events, Poll};
 
     use super::*;
 
@@ -204,7 +224,8 @@ mod tests {
     fn a_datagram_comes_with_the_time_of_its_arrival() {
         let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let poll = Poll::new().unwrap();
+        let mut poll = Poll::new().unwrap();
+        let mut events = Events::with_capacity(1);
         let mut socket = Socket::bind(address.ip(), poll.registry(), Token(0)).unwrap();
         let mut room = Room::default();
         assert!(socket.receive(&mut room).is_none());
@@ -216,8 +237,13 @@ mod tests {
             let to = ("127.0.0.1", socket.port().unwrap());
             server.send_to(b"datagram", to).unwrap();
             let after = Instant::now();
+            // The program is to be later than the datagram.
             std::thread::sleep(Duration::from_millis(5));
-            let train = socket.receive(&mut room).expect("loopback is at once");
+            while events.is_empty() {
+                poll.poll(&mut events, None).unwrap();
+            }
+            events.clear();
+            let train = socket.receive(&mut room).expect("it is readable");
             assert_eq!(train.from, address);
             assert_eq!(train.datagrams().collect::<Vec<_>>(), [b"datagram"]);
             train.arrived + slack >= before && train.arrived <= after + slack

@@ -5,29 +5,43 @@
 
 use std::time::{Duration, Instant};
 
-/// Tells stamps from other bytes.
-const MAGIC: [u8; 8] = *b"kvill\x01ld";
+/// Bytes of a stamp: the run, and the time.
+const STAMP_LEN: usize = 16;
 
-/// Bytes of a stamp.
-pub(super) const STAMP_LEN: usize = MAGIC.len() + 8;
-
-/// Writes the time since `epoch` into the last bytes of a payload.
-pub(super) fn write(payload: &mut [u8], epoch: Instant, now: Instant) {
-    let Some((_, tail)) = payload.split_last_chunk_mut::<STAMP_LEN>() else {
-        return;
-    };
-    let nanos = now.saturating_duration_since(epoch).as_nanos();
-    let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-    tail[..MAGIC.len()].copy_from_slice(&MAGIC);
-    tail[MAGIC.len()..].copy_from_slice(&nanos.to_be_bytes());
+/// What a run's stamps count from. Those of another run, or of another process, are read by nobody: their
+/// times mean nothing here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    epoch: Instant,
+    /// Random: it tells stamps from other bytes, too.
+    run: [u8; 8],
 }
 
-/// When the payload was published.
-pub(super) fn read(payload: &[u8], epoch: Instant) -> Option<Instant> {
-    let tail = payload.last_chunk::<STAMP_LEN>()?;
-    let nanos = tail.strip_prefix(&MAGIC)?;
-    let nanos = u64::from_be_bytes(nanos.try_into().ok()?);
-    epoch.checked_add(Duration::from_nanos(nanos))
+impl Clock {
+    pub(super) fn new(epoch: Instant) -> Self {
+        let run = rand::random();
+        Self { epoch, run }
+    }
+
+    /// Writes the time into the last bytes of a payload.
+    pub(super) fn write(&self, payload: &mut [u8], now: Instant) {
+        let Some((_, tail)) = payload.split_last_chunk_mut::<STAMP_LEN>() else {
+            return;
+        };
+        let nanos = now.saturating_duration_since(self.epoch).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        let (run, time) = tail.split_at_mut(self.run.len());
+        run.copy_from_slice(&self.run);
+        time.copy_from_slice(&nanos.to_be_bytes());
+    }
+
+    /// When the payload was published.
+    pub(super) fn read(&self, payload: &[u8]) -> Option<Instant> {
+        let tail = payload.last_chunk::<STAMP_LEN>()?;
+        let nanos = tail.strip_prefix(&self.run)?;
+        let nanos = u64::from_be_bytes(nanos.try_into().ok()?);
+        self.epoch.checked_add(Duration::from_nanos(nanos))
+    }
 }
 
 #[cfg(test)]
@@ -35,14 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_read_as_it_was_written() {
+    fn a_stamp_is_read_as_it_was_written_and_by_its_own_run_alone() {
         let epoch = Instant::now();
+        let clock = Clock::new(epoch);
         let at = epoch + Duration::from_nanos(1_234_567_890);
         let mut payload = [7; 40];
-        write(&mut payload, epoch, at);
+        clock.write(&mut payload, at);
         assert_eq!(payload[..24], [7; 24]);
-        assert_eq!(read(&payload, epoch), Some(at));
-        assert_eq!(read(&payload[1..39], epoch), None, "it is not at the end");
-        assert_eq!(read(&[0; 3], epoch), None);
+        assert_eq!(clock.read(&payload), Some(at));
+        assert_eq!(clock.read(&payload[1..39]), None, "it is not at the end");
+        assert_eq!(clock.read(&[0; 3]), None);
+        assert_eq!(Clock::new(epoch).read(&payload), None, "another run");
     }
 }

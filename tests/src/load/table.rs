@@ -33,8 +33,15 @@ impl Display for Report {
             self.totals.packets as f64 / seconds,
             self.bits_per_second() / there.max(1) as f64,
         );
+        let share = self.share.map_or(String::new(), |share| {
+            let published = self.published;
+            format!(
+                " ({:.1} % of {published} published, to each)",
+                share * 100.0
+            )
+        });
         let delivered = format!(
-            "{} packets in {seconds:.1} s, {rate:.0}/s; {:.1} Mbit/s, {:.2} each",
+            "{} packets{share} in {seconds:.1} s, {rate:.0}/s; {:.1} Mbit/s, {:.2} each",
             self.totals.packets,
             self.bits_per_second() / 1e6,
             each / 1e6,
@@ -42,8 +49,13 @@ impl Display for Report {
         row(f, "delivered", &delivered)?;
         let reception = &self.reception;
         let gaps = format!(
-            "{} lost, {} late; {} missed, {} of them repaired within 300 ms",
-            reception.lost, reception.late, reception.missed, reception.in_time
+            "{} missed: {} overtaken, {} repaired within 300 ms, {} later, {} lost, {} open",
+            reception.missed,
+            reception.overtaken,
+            reception.in_time - reception.overtaken,
+            reception.late,
+            reception.lost,
+            reception.pending
         );
         row(f, "gaps", &gaps)?;
         if self.totals.thrown > 0 {

