@@ -175,8 +175,8 @@ fn another_codec_is_another_keyframe_and_frames_may_be_spread() {
 fn broken_off(kvill: &Kvill, what: impl FnOnce(&Child)) -> (Option<i32>, String) {
     let url = format!("{}/live", kvill.url());
     let mut load = Command::new(env!("CARGO_BIN_EXE_kvill-load"))
-        .args(LIGHT)
-        .args([&url, "--duration", "3600"])
+        .args([&url, "--viewers", "10", "--join-rate", "0"])
+        .args(["--duration", "3600"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
