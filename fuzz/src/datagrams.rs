@@ -272,6 +272,8 @@ impl Scene {
 
     /// Whether a keyframe comes through.
     fn goes_on(&mut self) -> bool {
+        // A viewer gets no more video at once than time has earned.
+        self.live.advance(Duration::from_millis(1));
         self.publish();
         let remote = self.viewer.remote;
         let sent = self.drain();
